@@ -19,10 +19,11 @@ export default defineConfig({
       project(
         "unit",
         ["test/**/*.test.ts"],
-        ["test/house/**", "test/conformance/**", "test/cli/**", "test/interop/**"]
+        ["test/house/**", "test/conformance/**", "test/cli/**", "test/interop/**", "test/docs/**"]
       ),
       project("conformance", ["test/conformance/**/*.test.ts"]),
       project("cli", ["test/cli/**/*.test.ts"]),
+      project("docs", ["test/docs/**/*.test.ts"]),
       project("interop", ["test/interop/**/*.test.ts"])
     ]
   }

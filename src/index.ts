@@ -1,0 +1,1 @@
+export { Endpoint } from "./services/Endpoint.ts"
