@@ -22,8 +22,17 @@ export type Access = "anonymous" | "known-peer" | { readonly scope: string }
 export interface Registration {
   readonly alpn: Alpn
   readonly access: Access
-  /** Serves one connection until it ends; the scope is the connection's. */
-  readonly accept: (connection: Connection, auth: AuthContext) => Effect.Effect<void, unknown, Scope.Scope>
+  /**
+   * Serves one connection until it ends; the scope is the connection's. Returning closes the connection with `NoError`.
+   *
+   * `draining` completes when the handler or the node goes away: finish what is in flight, take nothing new, return. What
+   * goes on after the drain time is closed with `Draining`.
+   */
+  readonly accept: (
+    connection: Connection,
+    auth: AuthContext,
+    draining: Effect.Effect<void>
+  ) => Effect.Effect<void, unknown, Scope.Scope>
   /** How long live connections may go on after the registration's scope closed. Default 2 s. */
   readonly drainTimeout?: Duration.Input
   /** One line for people: what it serves. */
@@ -47,5 +56,7 @@ export class Router extends Context.Service<
     readonly registrations: Effect.Effect<ReadonlyArray<Registration>>
     /** Runs an accepted connection to its end. Never fails. */
     readonly serve: (connection: Connection) => Effect.Effect<void>
+    /** Turns new connections away, asks the live ones to end, waits at most the given time, and closes what is left. */
+    readonly drain: (timeout: Duration.Input) => Effect.Effect<void>
   }
 >()("alknet/Router") {}
