@@ -1,0 +1,37 @@
+/** The transport layers that claim the contract. A name that is not here fails the run. */
+import { Context, Effect, Layer } from "effect"
+import * as MemoryTransport from "../../../src/layers/transport/MemoryTransport.ts"
+import { Transport } from "../../../src/services/Transport.ts"
+import type { Settings, TransportProvider } from "./provider.ts"
+
+const memory = (name: string, multiStream: boolean): TransportProvider => ({
+  name,
+  multiStream,
+  virtual: true,
+  bufferedMax: 262_144 + 65_536,
+  hosts: ["127.0.0.1", "::1"],
+  make: Effect.fnUntraced(function* (settings: Settings) {
+    const context = yield* Layer.build(MemoryTransport.MemoryNetwork.layer)
+    const build = (options: MemoryTransport.Options) =>
+      Effect.map(Layer.build(MemoryTransport.layerWith({ ...settings, multiStream, ...options })), (built) =>
+        Context.get(built, Transport)
+      ).pipe(Effect.provide(context))
+    const { cut } = Context.get(context, MemoryTransport.MemoryNetwork)
+    return { transport: yield* build({}), anonymous: yield* build({ anonymous: true }), cut }
+  })
+})
+
+const registry: ReadonlyArray<TransportProvider> = [memory("memory", true), memory("memory-single", false)]
+
+/** The provider of that name; an unknown name is an error of the caller. */
+export const provider = (name: string): TransportProvider => {
+  const found = registry.find((entry) => entry.name === name)
+  if (found === undefined) {
+    throw new Error(`no transport provider "${name}"; there are: ${registry.map((entry) => entry.name).join(", ")}`)
+  }
+  return found
+}
+
+/** The names to run: all, or those in ALKNET_TRANSPORTS, separated by commas. */
+export const chosenNames = (): ReadonlyArray<string> =>
+  process.env["ALKNET_TRANSPORTS"]?.split(",") ?? registry.map((entry) => entry.name)
