@@ -22,10 +22,21 @@ export interface Credential {
   readonly proof: Proof | undefined
 }
 
+/** What a server gave for a later, shorter handshake (RFC 8446 section 4.6.1). */
+export interface Session {
+  readonly ticket: Uint8Array
+  readonly ageAdd: number
+  readonly preSharedKey: Uint8Array
+  /** Whether the server said that it takes early data with it. */
+  readonly allowsEarlyData: boolean
+}
+
 export interface HelloOptions {
   /** Undefined: no server_name extension. */
   readonly serverName: string | undefined
   readonly alpn: ReadonlyArray<string>
+  /** Resume this one, and claim that early data follows, whatever the server allowed. */
+  readonly session?: Session | undefined
   /** Further extensions, whole. */
   readonly extensions?: ReadonlyArray<Uint8Array>
 }
@@ -36,8 +47,17 @@ export interface Secrets {
   readonly server: Uint8Array
 }
 
-const MESSAGE = { serverHello: 2, newSessionTicket: 4, certificateRequest: 13, finished: 20 } as const
+const MESSAGE = {
+  serverHello: 2,
+  newSessionTicket: 4,
+  encryptedExtensions: 8,
+  certificateRequest: 13,
+  finished: 20
+} as const
+const PRE_SHARED_KEY = 41
 const EARLY_DATA = 42
+/** Length of the list, length of the only binder, the binder. */
+const BINDERS_BYTES = 2 + 1 + 32
 const NONE: Uint8Array = new Uint8Array(0)
 const ZEROS = new Uint8Array(32)
 /** ecdsa_secp256r1_sha256, rsa_pss_rsae_sha256, ed25519 */
@@ -54,20 +74,31 @@ export class Handshake {
   handshakeSecrets: Secrets | undefined
   applicationSecrets: Secrets | undefined
   certificateRequested = false
-  /** Session tickets that came after the handshake, and whether one of them allows early data. */
-  tickets = 0
-  earlyDataAllowed = false
+  /** The last session ticket that came after the handshake. */
+  session: Session | undefined
+  /** The server took the session: it has not asked for a certificate, and there is nothing to prove. */
+  isResumed = false
+  /** The server took the early data. */
+  isEarlyDataAccepted = false
+  /** Key of the early data; undefined where no session is resumed. */
+  readonly earlySecret: Uint8Array | undefined
 
   readonly #keys = generateKeyPairSync("x25519")
   readonly #transcript = createHash("sha256")
+  readonly #preSharedKey: Uint8Array
   #handshakeSecret = NONE
+  #masterSecret = NONE
+  #resumptionSecret = NONE
   #serverFinished = false
   #pending = NONE
 
   constructor(options: HelloOptions) {
     const share = this.#keys.publicKey.export({ type: "spki", format: "der" }).subarray(-32)
     const name = Buffer.from(options.serverName ?? "", "latin1")
-    this.clientHello = message(
+    const session = options.session
+    this.#preSharedKey = session?.preSharedKey ?? ZEROS
+    const identity = session === undefined ? NONE : join(vector(2, session.ticket), uint(4, session.ageAdd))
+    const hello = message(
       1,
       [3, 3],
       randomBytes(32),
@@ -83,10 +114,20 @@ export class Handshake {
         extension(43, vector(1, [3, 4])),
         extension(45, vector(1, [1])),
         extension(51, vector(2, uint(2, 0x1d), vector(2, share))),
-        ...(options.extensions ?? [])
+        ...(options.extensions ?? []),
+        // pre_shared_key is the last extension; the binder at its end is written in below.
+        session === undefined ? [] : extension(EARLY_DATA),
+        session === undefined ? [] : extension(PRE_SHARED_KEY, vector(2, identity), vector(2, vector(1, ZEROS)))
       )
     )
-    this.#transcript.update(this.clientHello)
+    if (session !== undefined) {
+      const early = extract(ZEROS, session.preSharedKey)
+      const key = expandLabel(expandLabel(early, "res binder", hash(NONE), 32), "finished", NONE, 32)
+      hello.set(hmac(key, hash(hello.subarray(0, -BINDERS_BYTES))), hello.length - 32)
+      this.earlySecret = expandLabel(early, "c e traffic", hash(hello), 32)
+    }
+    this.clientHello = hello
+    this.#transcript.update(hello)
   }
 
   /** Takes bytes of the server's messages in order; true once the server's Finished is among what came. */
@@ -120,8 +161,8 @@ export class Handshake {
         add(message(15, uint(2, proof.scheme), vector(2, proof.sign(content))))
       }
     }
-    // HMAC(finished key, transcript hash) is what HKDF-Extract computes.
-    add(message(MESSAGE.finished, extract(expandLabel(secret, "finished", NONE, 32), this.#hash())))
+    add(message(MESSAGE.finished, hmac(expandLabel(secret, "finished", NONE, 32), this.#hash())))
+    this.#resumptionSecret = expandLabel(this.#masterSecret, "res master", this.#hash(), 32)
     return join(...flight)
   }
 
@@ -130,13 +171,14 @@ export class Handshake {
     if (type === MESSAGE.newSessionTicket) return this.#takeTicket(new Reader(whole.subarray(4)))
     this.#transcript.update(whole)
     if (type === MESSAGE.serverHello) this.#takeServerHello(new Reader(whole.subarray(4)))
+    if (type === MESSAGE.encryptedExtensions) this.#takeExtensions(new Reader(whole.subarray(4)))
     if (type === MESSAGE.certificateRequest) this.certificateRequested = true
     if (type !== MESSAGE.finished) return
     this.#serverFinished = true
-    const master = extract(expandLabel(this.#handshakeSecret, "derived", emptyHash(), 32), ZEROS)
+    this.#masterSecret = extract(expandLabel(this.#handshakeSecret, "derived", hash(NONE), 32), ZEROS)
     this.applicationSecrets = {
-      client: expandLabel(master, "c ap traffic", this.#hash(), 32),
-      server: expandLabel(master, "s ap traffic", this.#hash(), 32)
+      client: expandLabel(this.#masterSecret, "c ap traffic", this.#hash(), 32),
+      server: expandLabel(this.#masterSecret, "s ap traffic", this.#hash(), 32)
     }
   }
 
@@ -145,39 +187,47 @@ export class Handshake {
     hello.vector(1)
     hello.bytes(2 + 1)
     const extensions = hello.vector(2)
+    let share: Uint8Array | undefined
     while (extensions.left > 0) {
       const type = extensions.uint(2)
       const data = extensions.vector(2)
+      if (type === PRE_SHARED_KEY) this.isResumed = true
       if (type !== 51) continue
       data.uint(2)
-      const share = data.bytes(data.uint(2))
-      const publicKey = createPublicKey({
-        key: Buffer.concat([X25519_SPKI_PREFIX, share]),
-        format: "der",
-        type: "spki"
-      })
-      const shared = diffieHellman({ privateKey: this.#keys.privateKey, publicKey })
-      const early = extract(ZEROS, ZEROS)
-      this.#handshakeSecret = extract(expandLabel(early, "derived", emptyHash(), 32), shared)
-      this.handshakeSecrets = {
-        client: expandLabel(this.#handshakeSecret, "c hs traffic", this.#hash(), 32),
-        server: expandLabel(this.#handshakeSecret, "s hs traffic", this.#hash(), 32)
-      }
-      return
+      share = data.bytes(data.uint(2))
     }
-    throw new Error("ServerHello without a key share")
+    if (share === undefined) throw new Error("ServerHello without a key share")
+    const publicKey = createPublicKey({ key: Buffer.concat([X25519_SPKI_PREFIX, share]), format: "der", type: "spki" })
+    const shared = diffieHellman({ privateKey: this.#keys.privateKey, publicKey })
+    const early = extract(ZEROS, this.isResumed ? this.#preSharedKey : ZEROS)
+    this.#handshakeSecret = extract(expandLabel(early, "derived", hash(NONE), 32), shared)
+    this.handshakeSecrets = {
+      client: expandLabel(this.#handshakeSecret, "c hs traffic", this.#hash(), 32),
+      server: expandLabel(this.#handshakeSecret, "s hs traffic", this.#hash(), 32)
+    }
   }
 
-  #takeTicket(ticket: Reader) {
-    this.tickets++
-    ticket.bytes(8) // lifetime, age
-    ticket.vector(1)
-    ticket.vector(2)
-    const extensions = ticket.vector(2)
+  #takeExtensions(encrypted: Reader) {
+    const extensions = encrypted.vector(2)
     while (extensions.left > 0) {
-      if (extensions.uint(2) === EARLY_DATA) this.earlyDataAllowed = true
+      if (extensions.uint(2) === EARLY_DATA) this.isEarlyDataAccepted = true
       extensions.vector(2)
     }
+  }
+
+  #takeTicket(message: Reader) {
+    message.uint(4) // lifetime
+    const ageAdd = message.uint(4)
+    const nonce = message.bytes(message.uint(1))
+    const ticket = message.bytes(message.uint(2))
+    const extensions = message.vector(2)
+    let allowsEarlyData = false
+    while (extensions.left > 0) {
+      if (extensions.uint(2) === EARLY_DATA) allowsEarlyData = true
+      extensions.vector(2)
+    }
+    const preSharedKey = expandLabel(this.#resumptionSecret, "resumption", nonce, 32)
+    this.session = { ticket: Uint8Array.from(ticket), ageAdd, preSharedKey, allowsEarlyData }
   }
 
   #hash(): Uint8Array {
@@ -185,4 +235,7 @@ export class Handshake {
   }
 }
 
-const emptyHash = () => createHash("sha256").digest()
+const hash = (bytes: Uint8Array): Uint8Array => createHash("sha256").update(bytes).digest()
+
+/** HMAC with SHA-256 is what HKDF-Extract computes. */
+const hmac = extract

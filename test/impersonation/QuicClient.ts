@@ -7,7 +7,7 @@ import { randomBytes } from "node:crypto"
 import { createSocket, type Socket } from "node:dgram"
 import { initialSecret, openPacket, type PacketKeys, packetKeys } from "../../src/protocol/quic/InitialKeys.ts"
 import { join } from "./Bytes.ts"
-import { type Credential, extension, Handshake, type HelloOptions } from "./Handshake.ts"
+import { type Credential, extension, Handshake, type HelloOptions, type Session } from "./Handshake.ts"
 import {
   ackFrame,
   cryptoFrame,
@@ -28,8 +28,10 @@ export interface QuicOutcome {
   readonly isConfirmed: boolean
   /** Bytes on the client's stream. */
   readonly received: Uint8Array
-  readonly tickets: number
-  readonly earlyDataAllowed: boolean
+  /** The last session ticket of the server. */
+  readonly session: Session | undefined
+  readonly isResumed: boolean
+  readonly isEarlyDataAccepted: boolean
 }
 
 export interface QuicClientOptions extends HelloOptions {
@@ -44,6 +46,8 @@ export interface QuicClientOptions extends HelloOptions {
   readonly cutAt?: number
 }
 
+/** Sent before the handshake where a session is resumed. No server of ours may take it. */
+const EARLY_DATA = Buffer.from("before the handshake")
 const TIME_LIMIT_MILLIS = 10_000
 /** Datagrams with an Initial packet have at least so many bytes (RFC 9000 section 14.1). */
 const DATAGRAM_MIN = 1200
@@ -117,13 +121,14 @@ class QuicClient {
     return this.#close !== undefined || (this.#options.enough > 0 && this.#received.length >= this.#options.enough)
   }
   get outcome(): QuicOutcome {
-    const { tickets, earlyDataAllowed } = this.#handshake
+    const { session, isResumed, isEarlyDataAccepted } = this.#handshake
     return {
       close: this.#close,
       isConfirmed: this.#isConfirmed,
       received: this.#received,
-      tickets,
-      earlyDataAllowed
+      session,
+      isResumed,
+      isEarlyDataAccepted
     }
   }
   /** Sends the ClientHello, for the first time or again with the token of a Retry. */
@@ -137,6 +142,12 @@ class QuicClient {
     if (cutAt < hello.length) {
       this.#sendDatagram(this.#packet("initial", cryptoFrame(cutAt, hello.subarray(cutAt)), DATAGRAM_MIN))
     }
+    const { earlySecret } = this.#handshake
+    if (earlySecret === undefined) return
+    const { application } = this.#spaces
+    const ids = { destination: this.#destination, source: this.#source, token: NONE }
+    const frames = join(lastStreamFrame(EARLY_DATA), new Uint8Array(40))
+    this.#sendDatagram(writePacket("early", ids, packetKeys(earlySecret), application.next++, frames))
   }
   receive(datagram: Uint8Array) {
     for (let at = 0; at < datagram.length; ) {

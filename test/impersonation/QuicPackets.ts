@@ -24,6 +24,9 @@ export interface Ids {
 const NONE: Uint8Array = new Uint8Array(0)
 const LONG_TYPES = ["initial", "other", "handshake", "retry"] as const
 
+/** Long headers with a packet number of 2 bytes. Early data shares its numbers with the application level. */
+const FIRST_BYTES = { initial: 0xc1, early: 0xd1, handshake: 0xe1 } as const
+
 /** The header of the packet that starts at `start`; a short header has `connectionIdBytes` of id. */
 export const readHeader = (datagram: Uint8Array, start: number, connectionIdBytes: number): PlainHeader => {
   const reader = new Reader(datagram)
@@ -48,7 +51,7 @@ export const readHeader = (datagram: Uint8Array, start: number, connectionIdByte
 
 /** One protected packet around the frames; padded so that header protection has its sample. */
 export const writePacket = (
-  level: Level,
+  level: Level | "early",
   ids: Ids,
   keys: PacketKeys,
   packetNumber: number,
@@ -58,7 +61,7 @@ export const writePacket = (
   const number = uint(2, packetNumber)
   if (level === "application") return sealPacket(keys, join([0x41], ids.destination, number), packetNumber, payload)
   const header = join(
-    [level === "initial" ? 0xc1 : 0xe1],
+    [FIRST_BYTES[level]],
     uint(4, 1),
     vector(1, ids.destination),
     vector(1, ids.source),

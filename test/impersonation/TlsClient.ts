@@ -6,7 +6,7 @@ import { createCipheriv, createDecipheriv } from "node:crypto"
 import { connect, type Socket } from "node:net"
 import { expandLabel } from "../../src/protocol/quic/InitialKeys.ts"
 import { join, Reader, uint } from "./Bytes.ts"
-import { type Credential, Handshake, type HelloOptions } from "./Handshake.ts"
+import { type Credential, Handshake, type HelloOptions, type Session } from "./Handshake.ts"
 
 /** What the client saw of the server, up to the end or to the answer it waited for. */
 export interface TlsOutcome {
@@ -14,8 +14,10 @@ export interface TlsOutcome {
   readonly alert: number | undefined
   /** Application bytes that the server sent. */
   readonly received: Uint8Array
-  readonly tickets: number
-  readonly earlyDataAllowed: boolean
+  /** The last session ticket of the server. */
+  readonly session: Session | undefined
+  readonly isResumed: boolean
+  readonly isEarlyDataAccepted: boolean
 }
 
 export interface TlsClientOptions extends HelloOptions {
@@ -30,6 +32,8 @@ export interface TlsClientOptions extends HelloOptions {
 
 const RECORD = { alert: 21, handshake: 22, application: 23 } as const
 const NONE: Uint8Array = new Uint8Array(0)
+/** Sent before the handshake where a session is resumed. No server of ours may take it. */
+const EARLY_DATA = Buffer.from("before the handshake")
 const TIME_LIMIT_MILLIS = 10_000
 
 /** Runs one connection to its end. Resolves also where the server just closes. */
@@ -98,11 +102,19 @@ class TlsClient {
     this.#options = options
     this.#handshake = new Handshake(options)
     const hello = this.#handshake.clientHello
-    socket.write(join([RECORD.handshake, 3, 1], uint(2, hello.length), hello))
+    const { earlySecret } = this.#handshake
+    socket.write(
+      join(
+        [RECORD.handshake, 3, 1],
+        uint(2, hello.length),
+        hello,
+        earlySecret === undefined ? NONE : new RecordKeys(earlySecret).seal(RECORD.application, EARLY_DATA)
+      )
+    )
   }
   get outcome(): TlsOutcome {
-    const { tickets, earlyDataAllowed } = this.#handshake
-    return { alert: this.#alert, received: this.#received, tickets, earlyDataAllowed }
+    const { session, isResumed, isEarlyDataAccepted } = this.#handshake
+    return { alert: this.#alert, received: this.#received, session, isResumed, isEarlyDataAccepted }
   }
   receive(bytes: Uint8Array) {
     this.#pending = join(this.#pending, bytes)
