@@ -48,9 +48,24 @@ describe("tracked files", () => {
 
 describe("packages", () => {
   const manifest: Record<string, Record<string, string> | undefined> = JSON.parse(read("package.json"))
-  const lock: { packages: Record<string, { integrity?: string; resolved?: string; link?: boolean }> } = JSON.parse(
-    read("package-lock.json")
-  )
+  interface Locked {
+    readonly version?: string
+    readonly integrity?: string
+    readonly resolved?: string
+    readonly optional?: boolean
+    readonly os?: ReadonlyArray<string>
+    readonly cpu?: ReadonlyArray<string>
+    readonly libc?: ReadonlyArray<string>
+    readonly optionalDependencies?: Readonly<Record<string, string>>
+  }
+  const lock: { packages: Readonly<Record<string, Locked>> } = JSON.parse(read("package-lock.json"))
+
+  /** Built for another system than the ones the project brings a Node for. */
+  const isForeign = (entry: Locked): boolean =>
+    entry.optional === true &&
+    (entry.os?.includes("linux") !== true ||
+      entry.cpu?.some((cpu) => cpu === "x64" || cpu === "arm64") !== true ||
+      entry.libc?.includes("glibc") === false)
 
   it("every dependency has one exact version", () => {
     for (const group of ["dependencies", "optionalDependencies", "devDependencies", "peerDependencies"]) {
@@ -60,15 +75,30 @@ describe("packages", () => {
     }
   })
 
-  it("the lockfile has a hash for every package and an address for none", () => {
+  it("the lockfile has a hash for every package that can be installed here, and an address for none", () => {
     const entries = Object.entries(lock.packages).filter(([path]) => path !== "")
     assert.isAbove(entries.length, 20)
     assert.deepStrictEqual(
-      entries.filter(([, entry]) => !entry.integrity?.startsWith("sha512-")).map(([path]) => path),
+      entries.filter(([, entry]) => !entry.integrity?.startsWith("sha512-") && !isForeign(entry)).map(([path]) => path),
       []
     )
     assert.deepStrictEqual(
       entries.filter(([, entry]) => entry.resolved !== undefined).map(([path]) => path),
+      []
+    )
+  })
+
+  it("the lockfile names every optional package, also those of other systems: npm ci refuses it otherwise", () => {
+    assert.deepStrictEqual(
+      Object.entries(lock.packages).flatMap(([path, entry]) =>
+        Object.entries(entry.optionalDependencies ?? {})
+          .filter(
+            ([name]) =>
+              (lock.packages[`${path}/node_modules/${name}`] ?? lock.packages[`node_modules/${name}`])?.version ===
+                undefined && version !== ""
+          )
+          .map(([name]) => `${path} -> ${name}`)
+      ),
       []
     )
   })
