@@ -34,11 +34,14 @@ execFileSync(
     stdio: "inherit"
   }
 )
-for (const path of globSync("**/*.js", { cwd: dist }).map((found) => join(dist, found))) {
-  const text = readFileSync(path, "utf8")
-  const next = text.replace(threadReference, 'new URL("$1.js", import.meta.url)')
-  if (next !== text) writeFileSync(path, next)
+// tsc writes .js into imports of the code, but leaves the names of threads and the declarations as they were.
+const rewrite = (pattern: string, from: RegExp, to: string): void => {
+  for (const path of globSync(pattern, { cwd: dist }).map((found) => join(dist, found))) {
+    writeFileSync(path, readFileSync(path, "utf8").replace(from, to))
+  }
 }
+rewrite("**/*.js", threadReference, 'new URL("$1.js", import.meta.url)')
+rewrite("**/*.d.ts", /\b(from |import\()"(\.{1,2}\/[^"]+)\.ts"/g, '$1"$2.js"')
 
 /** In the bundle every thread is an entry beside the program. */
 const threadEntries: Plugin = {

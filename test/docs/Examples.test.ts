@@ -51,8 +51,8 @@ for (const { code, file } of examples) {
   writeFileSync(
     join(folder, file),
     code
-      .replaceAll(/from "alknet"/g, `from ${JSON.stringify(join(root, "src/index.ts"))}`)
-      .replaceAll(/from "alknet\/testing"/g, `from ${JSON.stringify(join(root, "src/testing.ts"))}`)
+      .replaceAll(/from "alknet"/g, 'from "../../../src/index.ts"')
+      .replaceAll(/from "alknet\/testing"/g, 'from "../../../src/testing.ts"')
   )
 }
 writeFileSync(
