@@ -1,0 +1,54 @@
+/**
+ * The tree of commands. This is the one place that knows them all.
+ */
+import { Effect } from "effect"
+import { Argument, Command } from "effect/cli"
+import { config } from "./commands/Config.ts"
+import { globalFlags } from "./Globals.ts"
+import { Home } from "./Home.ts"
+import { Output } from "./Output.ts"
+
+const help = Command.make(
+  "help",
+  { command: Argument.String("command").pipe(Argument.variadic()) },
+  Effect.fn(function* ({ command }) {
+    yield* again([...command, "--help"])
+  })
+).pipe(
+  Command.withDescription("Show help for a command"),
+  Command.withExamples([{ command: "alknet help vault create", description: "the same as alknet vault create --help" }])
+)
+
+const completions = Command.make(
+  "completions",
+  { shell: Argument.Literals("shell", ["bash", "zsh", "fish"]) },
+  Effect.fn(function* ({ shell }) {
+    yield* again(["--completions", shell])
+  })
+).pipe(
+  Command.withDescription("Print a completion script for a shell"),
+  Command.withExamples([
+    { command: "source <(alknet completions bash)", description: "for this bash" },
+    { command: "alknet completions fish > ~/.config/fish/completions/alknet.fish", description: "for fish" }
+  ])
+)
+
+/** The whole program; `help` and `completions` run it again with what they stand for. */
+export const program = Command.make("alknet").pipe(
+  Command.withDescription("One node, one port, many protocols: reach your own machines by key"),
+  Command.withExamples([
+    { command: "alknet up", description: "run a node; makes its key on first use" },
+    { command: "alknet invite --role user", description: "let another node in, with one text" },
+    { command: "alknet call desk services/list", description: "call an operation of a peer" }
+  ]),
+  Command.withSubcommands([
+    { group: "Node", commands: [config] },
+    { group: "Help", commands: [help, completions] }
+  ]),
+  Command.provide(Output.layer),
+  Command.provide(Home.layer),
+  Command.withGlobalFlags(globalFlags)
+)
+
+const again = (line: ReadonlyArray<string>): Effect.Effect<void, unknown, Command.Environment> =>
+  Command.runWith(program, { version: "" })(line)

@@ -1,0 +1,60 @@
+/**
+ * Questions on a terminal. They are asked on standard error, because standard output belongs to the answer, and read from
+ * standard input; nothing is asked where either is no terminal. Ctrl-C leaves the terminal as it was.
+ */
+import { Effect, Redacted } from "effect"
+import type { Secret } from "../services/Vault.ts"
+import { writeTo } from "./Output.ts"
+
+/** Whether somebody can be asked. */
+export const canAsk = (): boolean => process.stdin.isTTY === true && process.stderr.isTTY === true
+
+const CTRL_C = "\u0003"
+const CTRL_D = "\u0004"
+const BACKSPACES = ["\u007f", "\b"]
+/** Longest line that is taken, in characters. */
+const LINE_MAX = 4096
+
+/** One line from the terminal; interrupts on Ctrl-C and on an end of input. */
+const readLine = (echo: boolean): Effect.Effect<string> =>
+  Effect.callback((resume) => {
+    const { stdin } = process
+    const typed: Array<string> = []
+    const wasRaw = stdin.isRaw
+    const decoder = new TextDecoder()
+    const restore = () => {
+      stdin.off("data", onData).off("end", onEnd).pause()
+      stdin.setRawMode(wasRaw)
+      process.stderr.write("\n")
+    }
+    const settle = (outcome: Effect.Effect<string>) => {
+      restore()
+      resume(outcome)
+    }
+    const onEnd = () => settle(Effect.interrupt)
+    const onData = (chunk: Uint8Array) => {
+      for (const character of decoder.decode(chunk, { stream: true })) {
+        if (character === "\r" || character === "\n") return settle(Effect.succeed(typed.join("")))
+        if (character === CTRL_C || (character === CTRL_D && typed.length === 0)) return settle(Effect.interrupt)
+        if (BACKSPACES.includes(character)) {
+          if (typed.pop() !== undefined && echo) process.stderr.write("\b \b")
+        } else if (character >= " " && typed.length < LINE_MAX) {
+          typed.push(character)
+          if (echo) process.stderr.write(character)
+        }
+      }
+    }
+    stdin.setRawMode(true)
+    stdin.on("data", onData).on("end", onEnd).resume()
+    return Effect.sync(restore)
+  })
+
+/** Asks for a line. */
+export const ask = (question: string): Effect.Effect<string> =>
+  Effect.andThen(writeTo(process.stderr, question), readLine(true))
+
+/** Asks for a secret; nothing that is typed is shown. */
+export const askSecret = (question: string): Effect.Effect<Secret> =>
+  Effect.map(Effect.andThen(writeTo(process.stderr, question), readLine(false)), (text) =>
+    Redacted.make(new TextEncoder().encode(text), { label: "passphrase" })
+  )

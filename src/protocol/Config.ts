@@ -1,0 +1,109 @@
+/**
+ * `alknet.toml`: what a node does when no flag says otherwise.
+ *
+ * | key | value | default |
+ * |---|---|---|
+ * | `listen` | array of `HOST:PORT`, at most 16; port 0 takes any free one | `["0.0.0.0:4433", "[::]:4433"]` |
+ * | `advertise` | array of `HOST:PORT` that tickets name instead of what is bound, at most 16 | what is bound |
+ * | `label` | text of 1 to 64 bytes that tickets show | none |
+ * | `only` | array of ALPN names to serve | everything |
+ * | `anonymous` | array of ALPN names that strangers may use | what is public by nature |
+ * | `log-level` | `trace`, `debug`, `info`, `warn`, `error`, `none` | `info` |
+ *
+ * An unknown key, a wrong value and broken TOML are errors that name the line; nothing is guessed. At most 64 KiB of UTF-8.
+ */
+import { Result, Schema, SchemaIssue } from "effect"
+import { parse } from "effect/encoding/Toml"
+import { lineOf } from "./ConfigText.ts"
+import { parseSocketAddress } from "./SocketAddress.ts"
+
+/** Largest file, in bytes. */
+export const CONFIG_MAX_BYTES = 65_536
+
+const List = (item: Schema.Codec<string>) => Schema.Array(item).check(Schema.isMaxLength(16))
+
+const SocketAddressText = Schema.String.check(
+  Schema.makeFilter((text) => Result.isSuccess(parseSocketAddress(text)) || "write HOST:PORT, or [IPV6]:PORT")
+)
+const DialAddressText = SocketAddressText.check(
+  Schema.makeFilter((text) => !text.endsWith(":0") || "the port of an address to dial is not 0")
+)
+const AlpnText = Schema.String.check(
+  Schema.makeFilter((text) => /^[\x21-\x7e]{1,255}$/.test(text) || "write the name of an ALPN, such as alknet/call")
+)
+const LabelText = Schema.String.check(
+  Schema.makeFilter((text) => {
+    const bytes = new TextEncoder().encode(text).length
+    return (bytes >= 1 && bytes <= 64) || "a label has 1 to 64 bytes"
+  })
+)
+
+export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "none"] as const
+
+export const Config = Schema.Struct({
+  listen: Schema.optionalKey(List(SocketAddressText)),
+  advertise: Schema.optionalKey(List(DialAddressText)),
+  label: Schema.optionalKey(LabelText),
+  only: Schema.optionalKey(List(AlpnText)),
+  anonymous: Schema.optionalKey(List(AlpnText)),
+  "log-level": Schema.optionalKey(Schema.Literals(LOG_LEVELS))
+})
+export type Config = typeof Config.Type
+export type ConfigKey = keyof Config
+
+export const CONFIG_KEYS: ReadonlyArray<ConfigKey> = ["listen", "advertise", "label", "only", "anonymous", "log-level"]
+
+/** Whether a value of this key is an array. */
+export const isListKey = (key: ConfigKey): boolean => key !== "label" && key !== "log-level"
+
+export const isConfigKey = (text: string): text is ConfigKey => CONFIG_KEYS.some((key) => key === text)
+
+export class ConfigInvalid extends Schema.TaggedError<ConfigInvalid>()("ConfigInvalid", {
+  /** From 1. */
+  line: Schema.Int,
+  /** The key it is about; empty for broken TOML. */
+  key: Schema.String,
+  problem: Schema.String
+}) {
+  override get message() {
+    return this.key === ""
+      ? `alknet.toml, line ${this.line}: not valid TOML: ${this.problem}`
+      : `alknet.toml, line ${this.line}, ${this.key}: ${this.problem}`
+  }
+  get hint() {
+    return "correct that line; `alknet config check` tells when the file is good"
+  }
+}
+
+const decode = Schema.decodeUnknownResult(Config, { onExcessProperty: "error", errors: "first" })
+const format = SchemaIssue.makeFormatterStandardSchemaV1()
+
+const syntaxError = (message: string): ConfigInvalid => {
+  const place = /^(.*) at line (\d+), column \d+$/s.exec(message)
+  return new ConfigInvalid({ line: Number(place?.[2] ?? 1), key: "", problem: place?.[1] ?? message })
+}
+
+/** Reads the text of the file. */
+export const parseConfig = (text: string): Result.Result<Config, ConfigInvalid> => {
+  const parsed = parse(text)
+  if (Result.isFailure(parsed)) return Result.fail(syntaxError(parsed.failure.message))
+  const tables = { ...parsed.success }
+  const unknown = Object.keys(tables).find((key) => !isConfigKey(key))
+  if (unknown !== undefined) {
+    const problem = `there is no such key; the keys are ${CONFIG_KEYS.join(", ")}`
+    return Result.fail(new ConfigInvalid({ line: lineOf(text, [unknown]), key: unknown, problem }))
+  }
+  return Result.mapError(decode(tables), (error) => {
+    const issue = format(error.issue).issues[0]
+    const path = (issue?.path ?? []).map(String)
+    const problem = issue?.message ?? "a wrong value"
+    return new ConfigInvalid({ line: lineOf(text, path), key: path[0] ?? "", problem })
+  })
+}
+
+/** A value in TOML. */
+export const formatConfigValue = (value: string | ReadonlyArray<string>): string =>
+  typeof value === "string" ? tomlString(value) : `[${value.map(tomlString).join(", ")}]`
+
+/** A basic string: JSON's escapes are among TOML's, except that DEL must be escaped too. */
+const tomlString = (text: string): string => JSON.stringify(text).replaceAll("\u007f", "\\u007f")
