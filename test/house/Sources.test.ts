@@ -8,8 +8,19 @@ const everything = [...sources, ...readSources("test", "scripts", "bench")]
 
 const LONGEST_FILE_LINES = 400
 
-/** Synchronous drivers that measure real time on a hot path, where a fiber cannot be asked. Everything else uses Clock. */
-const realTime: Readonly<Record<string, string>> = {}
+const quicDriver = "per-datagram code without fibers, beside quiche, which takes its time from the machine itself"
+const tlsDriver = "idle and handshake times of node:tls sockets, inside their callbacks"
+
+/** The drivers that read the real clock, each with its reason. Everything else asks Clock, so that tests can move time. */
+const realTime: Readonly<Record<string, string>> = {
+  "src/layers/transport/quic/Acceptor.ts": quicDriver,
+  "src/layers/transport/quic/Dialer.ts": quicDriver,
+  "src/layers/transport/quic/Driver.ts": quicDriver,
+  "src/layers/transport/quic/QuicConnection.ts": quicDriver,
+  "src/layers/transport/tls/TlsConnection.ts": tlsDriver,
+  "src/layers/transport/tls/TlsListener.ts": tlsDriver,
+  "src/layers/transport/tls/TlsStream.ts": tlsDriver
+}
 
 interface Rule {
   readonly name: string
