@@ -28,6 +28,11 @@ export class Waitable<A, E> {
     this.effect = Effect.suspend(() => (this.#line.length === 0 ? now() : undefined) ?? wait)
   }
 
+  /** Whether somebody waits. */
+  get isAwaited(): boolean {
+    return this.#line.length > 0
+  }
+
   /** Serves the waiters while there is something to have. Call it last: a waiter runs on before this returns. */
   wake(): void {
     while (this.#line.length > 0) {

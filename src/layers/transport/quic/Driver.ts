@@ -1,0 +1,306 @@
+/**
+ * The QUIC driver: one UDP socket, the connections on it, and when their packets are built and sent.
+ *
+ * Plain synchronous code with callbacks, no promises and no Effect: this is the path of every datagram. A datagram goes to
+ * its connection by the destination connection id. Connections that got something are dirty and are flushed once a turn of
+ * the event loop, or after `FLUSH_EVERY` datagrams. What the stack sends is written into a slab that is never written twice,
+ * because the socket may still hold a view of it.
+ *
+ * Accepting (`Acceptor.ts`) and dialing (`Dialer.ts`) are built on top; this file knows neither TLS contexts nor limits of
+ * admission. An exception of the binding ends one connection and is counted; none leaves this file.
+ */
+import { createSocket, type Socket } from "node:dgram"
+import { isIPv6 } from "node:net"
+import type { SocketAddress } from "../../../protocol/SocketAddress.ts"
+import type { Quiche } from "./Binding.ts"
+import type { QuicLimits } from "./Limits.ts"
+import { connectionKeyOf } from "./Packets.ts"
+import type { ConnectionHost, QuicConnection } from "./QuicConnection.ts"
+import { ReadBuffers } from "./ReadBuffers.ts"
+import { ClosedConnections, RepeatedDatagrams } from "./Repeats.ts"
+import { Watchdog } from "./Watchdog.ts"
+
+/** Datagrams after which dirty connections are flushed within one turn. Fewer lower the latency, more raise the throughput. */
+const FLUSH_EVERY = 32
+
+const SOCKET_BUFFER_BYTES = 2 * 1024 * 1024
+
+const SEND_SLAB_BYTES = 256 * 1024
+
+/**
+ * Datagrams that a closing connection may send in one flush. The stack can otherwise send packets for ever when an
+ * application closes before its handshake is confirmed.
+ */
+const CLOSING_DATAGRAMS = 4
+
+/** How often limits in time are looked at. */
+const SWEEP_MILLIS = 500
+
+/** Time for which the socket of a closed driver still answers. */
+const SOCKET_DRAIN_MILLIS = 50
+
+/** What happened on a socket since it was bound. */
+export interface DriverCounters {
+  receivedDatagrams: number
+  sentDatagrams: number
+  /** Datagrams for no connection, and not the beginning of one. */
+  unknownDatagrams: number
+  /** Datagrams of an established connection from an address that is not its own, while migration is off. */
+  strayDatagrams: number
+  /** Exceptions of the binding that ended a connection. */
+  bindingFailures: number
+  /** Connections that the watchdog ended. */
+  watchdogCloses: number
+}
+
+export interface DriverOptions {
+  readonly quiche: Quiche
+  readonly limits: QuicLimits
+  /** Largest UDP payload that is sent, in bytes. */
+  readonly datagramBytes: number
+  /** Whether a peer may move to another address (RFC 9000 section 9). */
+  readonly migration: boolean
+}
+
+/** Gets datagrams that belong to no connection. */
+export type Stranger = (datagram: Buffer, remote: SocketAddress, key: string) => void
+
+export class Driver implements ConnectionHost {
+  readonly quiche: Quiche
+  readonly limits: QuicLimits
+  readonly buffers = new ReadBuffers()
+  readonly counters: DriverCounters = {
+    receivedDatagrams: 0,
+    sentDatagrams: 0,
+    unknownDatagrams: 0,
+    strayDatagrams: 0,
+    bindingFailures: 0,
+    watchdogCloses: 0
+  }
+  local: SocketAddress = { host: "", port: 0 }
+  /** Gets datagrams that belong to no connection; unset: they are dropped. */
+  onStranger: Stranger | undefined = undefined
+  readonly #options: DriverOptions
+  readonly #connections = new Map<string, QuicConnection>()
+  readonly #live = new Set<QuicConnection>()
+  readonly #repeats: RepeatedDatagrams
+  readonly #closed: ClosedConnections
+  readonly #watchdog: Watchdog
+  #socket: Socket | undefined = undefined
+  #dirty: Array<QuicConnection> = []
+  #isScheduled = false
+  #isHeldByConnections = false
+  #sinceFlush = 0
+  #slab = Buffer.allocUnsafeSlow(SEND_SLAB_BYTES)
+  #slabOffset = 0
+  #sweep: NodeJS.Timeout | undefined = undefined
+  /** Collects what `transmit` sends, while it is an array. */
+  #captured: Array<Uint8Array> | undefined = undefined
+
+  constructor(options: DriverOptions) {
+    this.#options = options
+    this.quiche = options.quiche
+    this.limits = options.limits
+    const send = (datagram: Uint8Array, remote: SocketAddress) => this.send(datagram, remote)
+    this.#repeats = new RepeatedDatagrams(send)
+    this.#closed = new ClosedConnections(send, options.limits.closeDrainMillis)
+    this.#watchdog = new Watchdog(options.limits)
+  }
+
+  /** Binds the socket. `done` gets the error of the socket where it cannot be bound. */
+  bind(address: SocketAddress, done: (failed: NodeJS.ErrnoException | undefined) => void): void {
+    const family = isIPv6(address.host) ? 6 : 4
+    const socket = createSocket({
+      type: family === 6 ? "udp6" : "udp4",
+      ipv6Only: family === 6,
+      recvBufferSize: SOCKET_BUFFER_BYTES,
+      sendBufferSize: SOCKET_BUFFER_BYTES,
+      // Addresses are literal. Without this each datagram would wait for a look-up and a tick.
+      lookup: (host, _options, answer) => answer(null, host, family)
+    })
+    const failed = (error: NodeJS.ErrnoException) => {
+      socket.close()
+      done(error)
+    }
+    socket.once("error", failed)
+    socket.bind(address.port, address.host, () => {
+      socket.off("error", failed)
+      // A datagram that could not be sent is a lost datagram.
+      socket.on("error", () => {})
+      socket.on("message", this.#onMessage)
+      const bound = socket.address()
+      this.local = { host: bound.address, port: bound.port }
+      this.#socket = socket
+      done(undefined)
+    })
+  }
+
+  /** Connections that have not ended. */
+  get size(): number {
+    return this.#live.size
+  }
+
+  get connections(): Iterable<QuicConnection> {
+    return this.#live
+  }
+
+  /** From now on the socket keeps the process alive only while it has connections. */
+  holdWhileConnected(): void {
+    this.#isHeldByConnections = true
+    if (this.#live.size === 0) this.#socket?.unref()
+  }
+
+  /** A connection is on this socket from now on, under these ids. */
+  add(connection: QuicConnection, keys: ReadonlyArray<string>): void {
+    for (const key of keys) this.#connections.set(key, connection)
+    connection.connectionIds.push(...keys)
+    this.#live.add(connection)
+    if (this.#isHeldByConnections && this.#live.size === 1) this.#socket?.ref()
+    this.#sweep ??= setInterval(this.#onSweep, SWEEP_MILLIS).unref()
+  }
+
+  send(datagram: Uint8Array, remote: SocketAddress): void {
+    this.counters.sentDatagrams++
+    this.#socket?.send(datagram, 0, datagram.length, remote.port, remote.host)
+  }
+
+  /** Ends every connection and closes the socket a moment later. `done` is called when no handle is left. */
+  close(code: number, reason: string, done: () => void): void {
+    this.onStranger = undefined
+    const hadConnections = this.#live.size > 0
+    for (const connection of [...this.#live]) connection.close(code, reason)
+    this.#repeats.clear()
+    clearInterval(this.#sweep)
+    this.#sweep = undefined
+    const socket = this.#socket
+    if (socket === undefined) {
+      done()
+      return
+    }
+    const end = () => {
+      this.#socket = undefined
+      socket.close(done)
+    }
+    // In this time a peer that missed its close packet gets it again.
+    if (hadConnections) setTimeout(end, Math.min(SOCKET_DRAIN_MILLIS, this.limits.closeDrainMillis))
+    else end()
+  }
+
+  markDirty(connection: QuicConnection): void {
+    this.#dirty.push(connection)
+    if (this.#isScheduled) return
+    this.#isScheduled = true
+    setImmediate(this.#onTurn)
+  }
+
+  transmit(connection: QuicConnection): void {
+    const socket = this.#socket
+    connection.turn++
+    if (socket === undefined) return
+    const started = performance.now()
+    const size = this.#options.datagramBytes
+    const { q, remote } = connection
+    let left = connection.isClosing ? CLOSING_DATAGRAMS : Number.POSITIVE_INFINITY
+    while (left-- > 0) {
+      if (SEND_SLAB_BYTES - this.#slabOffset < size) {
+        this.#slab = Buffer.allocUnsafeSlow(SEND_SLAB_BYTES)
+        this.#slabOffset = 0
+      }
+      const offset = this.#slabOffset
+      const sent = q.send(this.#slab.subarray(offset, offset + size))
+      if (sent === null) break
+      const length = sent[0]
+      this.#slabOffset = offset + length
+      connection.sentDatagrams++
+      this.counters.sentDatagrams++
+      const to = this.#options.migration ? sent[1].to : remote
+      socket.send(this.#slab, offset, length, to.port, to.host)
+      if (this.#captured !== undefined) this.#captured.push(this.#slab.subarray(offset, offset + length))
+    }
+    connection.cpuMillis += performance.now() - started
+  }
+
+  transmitLoneEnd(connection: QuicConnection): void {
+    const last = this.#capture(() => this.transmit(connection)).at(-1)
+    if (last !== undefined) this.#repeats.repeat(Uint8Array.from(last), connection.remote)
+  }
+
+  forget(connection: QuicConnection): void {
+    for (const key of connection.connectionIds) this.#connections.delete(key)
+    this.#live.delete(connection)
+    if (this.#isHeldByConnections && this.#live.size === 0) this.#socket?.unref()
+  }
+
+  bindingFailed(connection: QuicConnection): void {
+    this.counters.bindingFailures++
+    connection.abandon({ by: "transport", code: 0, kind: "lost", reason: "the QUIC stack failed" })
+  }
+
+  transmitClose(connection: QuicConnection): void {
+    const last = this.#capture(() => this.transmit(connection)).at(-1)
+    if (last === undefined) return
+    this.#closed.remember(connection.connectionIds, Uint8Array.from(last), connection.remote, performance.now())
+  }
+
+  #capture(run: () => void): Array<Uint8Array> {
+    const outer = this.#captured
+    const captured: Array<Uint8Array> = []
+    this.#captured = captured
+    try {
+      run()
+    } finally {
+      this.#captured = outer
+    }
+    return captured
+  }
+
+  readonly #onMessage = (datagram: Buffer, remote: { readonly address: string; readonly port: number }): void => {
+    this.counters.receivedDatagrams++
+    const key = connectionKeyOf(datagram)
+    if (key === undefined) return
+    const connection = this.#connections.get(key)
+    if (connection === undefined) {
+      if (this.#closed.answer(key)) return
+      this.counters.unknownDatagrams++
+      this.onStranger?.(datagram, { host: remote.address, port: remote.port }, key)
+      return
+    }
+    const isStray = connection.remote.port !== remote.port || connection.remote.host !== remote.address
+    if (isStray && !this.#options.migration) {
+      this.counters.strayDatagrams++
+      return
+    }
+    const started = performance.now()
+    connection.receive(datagram, isStray ? { host: remote.address, port: remote.port } : undefined)
+    connection.lastReceived = started
+    connection.cpuMillis += performance.now() - started
+    if (++this.#sinceFlush >= FLUSH_EVERY) this.#flush()
+  }
+
+  readonly #onTurn = (): void => {
+    this.#isScheduled = false
+    this.#flush()
+  }
+
+  #flush(): void {
+    this.#sinceFlush = 0
+    const dirty = this.#dirty
+    this.#dirty = []
+    for (const connection of dirty) if (connection.isDirty) connection.flush()
+  }
+
+  readonly #onSweep = (): void => {
+    const now = performance.now()
+    this.#closed.expire(now)
+    for (const connection of this.#live) {
+      const fault = this.#watchdog.inspect(connection, now)
+      if (fault !== undefined) {
+        this.counters.watchdogCloses++
+        fault(connection)
+      }
+    }
+    if (this.#live.size > 0 || this.#closed.size > 0) return
+    clearInterval(this.#sweep)
+    this.#sweep = undefined
+  }
+}
