@@ -19,11 +19,12 @@ export default defineConfig({
       project(
         "unit",
         ["test/**/*.test.ts"],
-        ["test/house/**", "test/conformance/**", "test/cli/**", "test/interop/**", "test/docs/**"]
+        ["test/house/**", "test/conformance/**", "test/cli/**", "test/interop/**", "test/docs/**", "test/package/**"]
       ),
       project("conformance", ["test/conformance/**/*.test.ts"]),
       project("cli", ["test/cli/**/*.test.ts"]),
       project("docs", ["test/docs/**/*.test.ts"]),
+      project("package", ["test/package/**/*.test.ts"]),
       project("interop", ["test/interop/**/*.test.ts"])
     ]
   }
