@@ -1,6 +1,7 @@
 /** The transport layers that claim the contract. A name that is not here fails the run. */
 import { Context, Effect, Layer } from "effect"
 import * as MemoryTransport from "../../../src/layers/transport/MemoryTransport.ts"
+import * as TlsTransport from "../../../src/layers/transport/TlsTransport.ts"
 import { Transport } from "../../../src/services/Transport.ts"
 import type { Settings, TransportProvider } from "./provider.ts"
 
@@ -21,7 +22,21 @@ const memory = (name: string, multiStream: boolean): TransportProvider => ({
   })
 })
 
-const registry: ReadonlyArray<TransportProvider> = [memory("memory", true), memory("memory-single", false)]
+const tls: TransportProvider = {
+  name: "tls",
+  multiStream: false,
+  virtual: false,
+  // What our two sides read and write ahead, and the buffers of two loopback sockets.
+  bufferedMax: 16 * 1_048_576,
+  hosts: ["127.0.0.1", "::1"],
+  make: Effect.fnUntraced(function* ({ idleTimeout, keepAlive }: Settings) {
+    const options = { ...(idleTimeout && { idleTimeout }), ...(keepAlive !== undefined && { keepAlive }) }
+    const context = yield* Layer.build(TlsTransport.layer({ ...options, closeDrain: "200 millis" }))
+    return { transport: Context.get(context, Transport) }
+  })
+}
+
+const registry: ReadonlyArray<TransportProvider> = [memory("memory", true), memory("memory-single", false), tls]
 
 /** The provider of that name; an unknown name is an error of the caller. */
 export const provider = (name: string): TransportProvider => {

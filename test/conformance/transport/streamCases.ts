@@ -126,7 +126,7 @@ export const streamCases = (provider: TransportProvider): void => {
       leavesNothing(
         Effect.gen(function* () {
           const connections = yield* pair(provider)
-          const { left } = yield* joined(connections)
+          const { left, right } = yield* joined(connections)
           // Nobody writes to the left side and nobody reads on the right one.
           const operations: ReadonlyArray<Effect.Effect<unknown, { readonly _tag: string }>> = [
             left.read,
@@ -139,9 +139,13 @@ export const streamCases = (provider: TransportProvider): void => {
           )
           yield* turns(20)
           yield* connections[closer].close(CloseCode.NoError, "enough")
-          for (const fiber of waiting) {
+          // A TCP socket that is not read does not say that it was reset.
+          if (!provider.multiStream) yield* Effect.forkChild(Effect.ignore(readAll(right)))
+          for (const [index, fiber] of waiting.entries()) {
             const error = yield* soon("the end of a waiting operation", Fiber.join(fiber))
-            assert.strictEqual(error._tag, "ConnectionClosed")
+            // A single-stream carrier ends the stream and the connection with the same mark.
+            const isRead = index === 0 && !provider.multiStream && closer === "accepted"
+            assert.include(isRead ? ["ConnectionClosed", "EndOfStream"] : ["ConnectionClosed"], error._tag)
           }
           assert.strictEqual((yield* connections[closer].closed).by, "local")
           const other = closer === "dialed" ? connections.accepted : connections.dialed
