@@ -250,8 +250,13 @@ const joinStream = Effect.fnUntraced(function* (pipe: ControlPipe, stream: BiStr
       case "Data":
         return writing ? stopped(stream.write(frame.bytes)) : Effect.void
       case "End":
-        return Effect.andThen(writing ? stopped(stream.finish) : Effect.void, done)
+        return Effect.suspend(() => {
+          const finish = writing ? stopped(stream.finish) : Effect.void
+          writing = false
+          return Effect.andThen(finish, done)
+        })
       case "Reset":
+        writing = false
         return Effect.andThen(stream.reset(frame.code), done)
       case "Stop":
         return stream.stop(frame.code)
@@ -270,5 +275,7 @@ const joinStream = Effect.fnUntraced(function* (pipe: ControlPipe, stream: BiStr
   const over = Effect.andThen(fromStream, Deferred.await(ourSideOver)).pipe(
     Effect.catchTag("ConnectionClosed", sendClosed)
   )
-  yield* Effect.raceFirst(toStream, over)
+  // What the client left unfinished is abandoned; both are without effect on a direction that is over.
+  const abandon = Effect.suspend(() => Effect.andThen(writing ? stream.reset(0) : Effect.void, stream.stop(0)))
+  yield* Effect.onExit(Effect.raceFirst(toStream, over), () => abandon)
 })
