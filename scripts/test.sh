@@ -27,6 +27,7 @@ step "build" npm run --silent build
 step "format and lint" npm run --silent check:lint
 step "types" npm run --silent check:types
 step "dead exports and dependencies" npm run --silent check:dead
+step "known flaws in packages" npm run --silent check:audit
 
 closing=$(mktemp)
 trap 'rm -f "$closing"' EXIT INT TERM
