@@ -24,10 +24,8 @@
  * `stop` drops what still comes. `reset` costs the whole connection.
  *
  * Idle: with keep-alive (the default) TCP probes a quiet peer after 10 s and gives up 10 s later. A connection on which no
- * byte ever moved ends after the idle time; one whose bytes nobody takes, after the stall time.
- *
- * While nobody reads and the read-ahead is full, TCP is not asked and so does not tell that the other side is gone: such a
- * connection ends when somebody reads or writes again.
+ * byte ever moved ends after the idle time; one whose bytes nobody takes, or whose peer has finished and hears nothing more
+ * from us, after the stall time (a TCP socket that has read the end, or is not read, does not say that it was reset).
  *
  * Bounds: 256 KiB read ahead and written ahead for each connection (and 1,024 chunks), 256 connections that wait for
  * `accept`, and the options below. What exceeds them is cut off without an answer.
@@ -60,7 +58,7 @@ export interface Options {
   readonly newPerSecondPerAddress?: number
   /** How long a connection may be without a byte, where nothing else keeps it. Default 30 s. */
   readonly idleTimeout?: Duration.Input
-  /** How long unsent bytes may wait for a peer that takes none. Default 2 minutes. */
+  /** How long unsent bytes may wait, and how long a connection whose peer has finished may be quiet. Default 2 minutes. */
   readonly stalledTimeout?: Duration.Input
   /** Whether TCP keep-alive keeps a quiet connection; without it the idle timeout is all. Default true. */
   readonly keepAlive?: boolean

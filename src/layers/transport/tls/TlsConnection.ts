@@ -193,7 +193,8 @@ export class TlsConnection implements Connection {
     this.#idleTimer = setTimeout(() => {
       const quiet = performance.now() - this.#stream.lastActivity
       const { idleMillis, keepAlive, stalledMillis } = this.#settings
-      const stalled = this.#socket.writableLength > 0
+      // After its end the peer can be gone without a word: the socket is not read any more.
+      const stalled = this.#socket.writableLength > 0 || this.#stream.peerEnded
       const bound = !keepAlive || !this.#stream.used ? idleMillis : stalled ? stalledMillis : Number.POSITIVE_INFINITY
       if (quiet >= bound) {
         this.#settle({ by: "transport", kind: "idle", code: CloseCode.Idle, reason: "" })

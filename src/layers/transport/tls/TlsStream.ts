@@ -52,6 +52,7 @@ export class TlsStream implements BiStream {
   #readExit: ReadExit | undefined = undefined
   #closed: ConnectionClosed | undefined = undefined
 
+  /** `cutOff` resets the connection. */
   constructor(socket: TLSSocket, cutOff: () => void) {
     this.#socket = socket
     this.#cutOff = cutOff
@@ -148,7 +149,9 @@ export class TlsStream implements BiStream {
     this.#chunks.push(chunk)
     this.#size += chunk.length
     this.#reader.wake()
-    if (this.#size > READ_AHEAD_BYTES || this.#chunks.length > READ_AHEAD_CHUNKS) this.#socket.pause()
+    if (this.#size > READ_AHEAD_BYTES || this.#chunks.length > READ_AHEAD_CHUNKS) {
+      this.#socket.pause()
+    }
   }
 
   #refusal(): Exit.Exit<void, StreamReset | ConnectionClosed> | undefined {
