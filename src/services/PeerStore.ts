@@ -5,7 +5,7 @@
  * transaction; a reader sees whole snapshots only. Beside what identity.md names, an entry keeps hints: where a peer was
  * last reached, and when. Hints never decide anything.
  */
-import { Context, type Effect, Schema, type Stream } from "effect"
+import { Context, type Effect, Schema, type Stream, type SubscriptionRef } from "effect"
 import { Fingerprint } from "../protocol/identity/Fingerprint.ts"
 import { NodeId } from "../protocol/identity/NodeId.ts"
 
@@ -48,7 +48,7 @@ export class Grant extends Schema.Class<Grant>("Grant")({
 
 /** Everything at one moment, never half of a transaction. */
 export interface Snapshot {
-  /** Grows with every change that this process sees. */
+  /** Grows with every change that this process sees; hints alone do not change it. */
   readonly revision: number
   readonly peers: ReadonlyArray<PeerEntry>
   readonly apiKeys: ReadonlyArray<ApiKey>
@@ -100,7 +100,9 @@ export class PeerStore extends Context.Service<
     ) => Effect.Effect<PeerEntry, StoreError | RedeemError>
     /** Remembers where and when a peer was reached; no error where the peer is unknown. Not a change of `revision`. */
     readonly seen: (peerId: string, at: number, address: string | undefined) => Effect.Effect<void, StoreError>
-    /** The current snapshot first, then every new one. */
+    /** The newest snapshot, read without input or output; what this process wrote is in it before the write returns. */
+    readonly snapshot: SubscriptionRef.SubscriptionRef<Snapshot>
+    /** The current snapshot first, then every new one; not those in which only hints differ. */
     readonly changes: Stream.Stream<Snapshot>
   }
 >()("alknet/PeerStore") {}
