@@ -1,6 +1,7 @@
 /** The transport layers that claim the contract. A name that is not here fails the run. */
-import { Context, Effect, Layer } from "effect"
+import { Context, Duration, Effect, Layer } from "effect"
 import * as MemoryTransport from "../../../src/layers/transport/MemoryTransport.ts"
+import * as QuicTransport from "../../../src/layers/transport/QuicTransport.ts"
 import * as TlsTransport from "../../../src/layers/transport/TlsTransport.ts"
 import { Transport } from "../../../src/services/Transport.ts"
 import type { Settings, TransportProvider } from "./provider.ts"
@@ -36,7 +37,25 @@ const tls: TransportProvider = {
   })
 }
 
-const registry: ReadonlyArray<TransportProvider> = [memory("memory", true), memory("memory-single", false), tls]
+const quic: TransportProvider = {
+  name: "quic",
+  multiStream: true,
+  virtual: false,
+  // The window of a stream on both sides.
+  bufferedMax: 24 * 1_048_576,
+  hosts: ["127.0.0.1", "::1"],
+  make: Effect.fnUntraced(function* ({ idleTimeout, keepAlive, streamsMax }: Settings) {
+    const limits = {
+      ...(idleTimeout && { idleMillis: Duration.toMillis(idleTimeout) }),
+      ...(keepAlive === false && { keepAliveMillis: 3_600_000 }),
+      ...(streamsMax && { streams: streamsMax })
+    }
+    const context = yield* Layer.build(QuicTransport.layer({ limits }))
+    return { transport: Context.get(context, Transport) }
+  })
+}
+
+const registry: ReadonlyArray<TransportProvider> = [memory("memory", true), memory("memory-single", false), tls, quic]
 
 /** The provider of that name; an unknown name is an error of the caller. */
 export const provider = (name: string): TransportProvider => {

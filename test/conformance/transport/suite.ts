@@ -3,11 +3,13 @@
  * layer. Cases that only one stack can show are beside its own tests.
  */
 import { describe } from "@effect/vitest"
+import { connectionCases } from "./connectionCases.ts"
 import type { TransportProvider } from "./provider.ts"
 import { streamCases } from "./streamCases.ts"
 
 export const transportSuite = (provider: TransportProvider): void => {
   describe(`transport ${provider.name}`, () => {
     streamCases(provider)
+    connectionCases(provider)
   })
 }

@@ -21,6 +21,7 @@ import {
   StreamLimit
 } from "../../../services/Transport.ts"
 import { Waitable } from "../Waitable.ts"
+import { cutOff } from "./cutOff.ts"
 import { TlsStream } from "./TlsStream.ts"
 
 export interface ConnectionSettings {
@@ -163,8 +164,7 @@ export class TlsConnection implements Connection {
 
   /** Cuts the connection off: the other side learns it at once. */
   #reset(): void {
-    if (!this.#raw.destroyed) this.#raw.resetAndDestroy()
-    this.#socket.destroy()
+    cutOff(this.#raw, this.#socket)
   }
 
   #onClose(): void {

@@ -21,6 +21,7 @@ import {
 import { Waitable } from "../Waitable.ts"
 import { Admission, type AdmissionLimits, type Slot } from "./Admission.ts"
 import { nodeContext, ownWebCertificate, TLS_OPTIONS, type WebIdentity, webContexts } from "./contexts.ts"
+import { cutOff } from "./cutOff.ts"
 import { type ConnectionSettings, TlsConnection } from "./TlsConnection.ts"
 
 export interface ListenerSettings extends ConnectionSettings {
@@ -115,7 +116,7 @@ class Acceptor {
       }
     })
     server.on("secureConnection", (socket) => this.#onSecure(socket))
-    server.on("tlsClientError", (_error, socket) => socket.destroy())
+    server.on("tlsClientError", (_error, socket) => setImmediate(() => socket.destroy()))
     return server
   }
 
@@ -128,7 +129,7 @@ class Acceptor {
         ? this.#admission.admit(raw.remoteAddress ?? "", performance.now())
         : undefined
     if (slot === undefined || key === undefined) {
-      raw.resetAndDestroy()
+      cutOff(raw)
       return
     }
     this.#halfOpen.set(key, { raw, slot, since: performance.now() })
@@ -147,7 +148,7 @@ class Acceptor {
     const halfOpen = key === undefined ? undefined : this.#halfOpen.get(key)
     const alpn = socket.alpnProtocol
     if (key === undefined || halfOpen === undefined || typeof alpn !== "string") {
-      socket.destroy()
+      setImmediate(() => socket.destroy())
       return
     }
     this.#halfOpen.delete(key)
@@ -155,7 +156,7 @@ class Acceptor {
     const peer = peerOf(socket)
     const admitted = Result.isSuccess(peer) && this.#mayHaveAnother(peer.success) && slot.establish()
     if (!admitted || this.#waiting.length >= BACKLOG_MAX) {
-      raw.resetAndDestroy()
+      cutOff(raw)
       return
     }
     const connection = new TlsConnection(
@@ -195,7 +196,7 @@ class Acceptor {
     const now = performance.now()
     for (const { raw, since } of this.#halfOpen.values()) {
       const late = now - since > this.#settings.handshakeMillis
-      if (late || raw.bytesRead > this.#settings.handshakeBytesMax) raw.resetAndDestroy()
+      if (late || raw.bytesRead > this.#settings.handshakeBytesMax) cutOff(raw)
     }
     if (this.#halfOpen.size > 0) return
     clearInterval(this.#sweep)
@@ -240,7 +241,7 @@ class Acceptor {
       this.#waiting.length = 0
       this.#accept.wake()
       clearInterval(this.#sweep)
-      for (const { raw } of [...this.#halfOpen.values()]) raw.resetAndDestroy()
+      for (const { raw } of [...this.#halfOpen.values()]) cutOff(raw)
       const stopped = Effect.callback<void>((resume) => {
         this.#server.close(() => resume(Effect.void))
       })

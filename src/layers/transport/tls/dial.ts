@@ -13,6 +13,7 @@ import type { NodeId } from "../../../protocol/identity/NodeId.ts"
 import { formatSocketAddress } from "../../../protocol/SocketAddress.ts"
 import { DialError, type DialOptions, PeerMismatch } from "../../../services/Transport.ts"
 import { nodeContext } from "./contexts.ts"
+import { cutOff } from "./cutOff.ts"
 import { type ConnectionSettings, TlsConnection } from "./TlsConnection.ts"
 
 export interface DialSettings extends ConnectionSettings {
@@ -42,10 +43,7 @@ const handshake = (options: DialOptions, settings: DialSettings): Effect.Effect<
     }
     const fail = (reason: DialError["reason"], hint: string) =>
       settle(Exit.fail(new DialError({ reason, target, hint })))
-    const abandon = () => {
-      raw.destroy()
-      tls?.destroy()
-    }
+    const abandon = () => cutOff(raw, tls)
     const timer = setTimeout(() => fail({ _tag: "TimedOut" }, "no answer in time"), settings.handshakeMillis)
     const onError = (error: NodeJS.ErrnoException) => fail(...explain(error))
     const raw: Socket = connectTcp({ ...options.address, noDelay: true, allowHalfOpen: true })
