@@ -46,7 +46,7 @@ const quic: TransportProvider = {
   hosts: ["127.0.0.1", "::1"],
   make: Effect.fnUntraced(function* ({ idleTimeout, keepAlive, streamsMax }: Settings) {
     const limits = {
-      ...(idleTimeout && { idleMillis: Duration.toMillis(idleTimeout) }),
+      ...(idleTimeout && { idleMillis: Duration.toMillis(idleTimeout), keepAliveMillis: 100 }),
       ...(keepAlive === false && { keepAliveMillis: 3_600_000 }),
       ...(streamsMax && { streams: streamsMax })
     }
