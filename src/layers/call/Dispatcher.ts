@@ -1,0 +1,76 @@
+/**
+ * The dispatcher: one for all connections of a node, whichever side dialed them (CALL-R129).
+ *
+ * Limits come from the reference `CallLimits`, rejected tokens go to the `AuditLog` where there is one.
+ */
+import { randomUUID } from "node:crypto"
+import { Clock, Duration, Effect, Exit, Layer, Option, type Schema } from "effect"
+import { CloseCode } from "../../protocol/CloseCode.ts"
+import { type CallError, timedOut } from "../../protocol/call/CallError.ts"
+import { normaliseName } from "../../protocol/call/Envelope.ts"
+import { AuditLog } from "../../services/AuditLog.ts"
+import { CallLimits } from "../../services/CallLimits.ts"
+import { type CallCarrier, Dispatcher, type RunOptions } from "../../services/Dispatcher.ts"
+import { Identity } from "../../services/Identity.ts"
+import { type CallerView, OperationRegistry } from "../../services/OperationRegistry.ts"
+import { dispatch } from "./Dispatch.ts"
+import { type SessionParts, startSession } from "./Session.ts"
+
+export const layer: Layer.Layer<Dispatcher, never, OperationRegistry | Identity> = Layer.effect(
+  Dispatcher,
+  Effect.gen(function* () {
+    const parts: SessionParts = {
+      registry: yield* OperationRegistry,
+      identity: yield* Identity,
+      audit: Option.getOrUndefined(yield* Effect.serviceOption(AuditLog)),
+      limits: yield* CallLimits
+    }
+    const start = (carrier: CallCarrier, options: RunOptions) =>
+      Effect.acquireRelease(startSession(parts, carrier, options), (session) => session.shutdown(CloseCode.NoError, ""))
+    return Dispatcher.of({
+      run: (carrier, options) => Effect.scoped(Effect.flatMap(start(carrier, options), (session) => session.done)),
+      attach: (carrier, options) => Effect.map(start(carrier, options), (session) => session.connection),
+      invoke: (view, name, input) => invoke(parts, view, normaliseName(name), input)
+    })
+  })
+)
+
+/** Answers at the deadline at the latest, also where the handler's cleanup takes longer (CALL-R113). */
+const invoke = (
+  { limits, registry }: SessionParts,
+  view: CallerView,
+  name: string,
+  input: Schema.Json
+): Effect.Effect<Schema.Json, CallError> =>
+  Effect.gen(function* () {
+    const clock = yield* Clock.Clock
+    const duration = Duration.fromInputUnsafe(limits.dispatchDeadline)
+    const deadline = Number(clock.monotonicTimeNanosUnsafe()) / 1e6 + Duration.toMillis(duration)
+    const request = {
+      view,
+      requestId: randomUUID(),
+      name,
+      input,
+      forwardedFor: undefined,
+      deadline,
+      connection: undefined
+    }
+    const fork = Effect.runForkWith(yield* Effect.context<never>())
+    return yield* Effect.callback<Schema.Json, CallError>((resume) => {
+      const handler = fork(dispatch(registry, request))
+      const timer = fork(clock.sleep(duration))
+      handler.addObserver((exit) => {
+        timer.interruptUnsafe()
+        resume(exit)
+      })
+      timer.addObserver((exit) => {
+        if (Exit.isFailure(exit)) return
+        resume(Effect.fail(timedOut(name)))
+        handler.interruptUnsafe()
+      })
+      return Effect.sync(() => {
+        timer.interruptUnsafe()
+        handler.interruptUnsafe()
+      })
+    })
+  })

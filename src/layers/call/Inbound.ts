@@ -1,0 +1,281 @@
+/**
+ * The requests of the other side: table, limits, handler fibers, answers, aborts (call.md sections 5.1, 7 and 14).
+ *
+ * A request is in the table from the decoding of its frame until its answer is written or it is aborted. Its permit and its
+ * share of the input budget are given back when its fiber has ended too, so that handlers that ignore their interruption
+ * still count.
+ */
+import { Cause, Effect, Exit, type Fiber, Result, type Schema } from "effect"
+import { type CallError, internal, timedOut, toPayload } from "../../protocol/call/CallError.ts"
+import { type Envelope, formatError, formatResponded, readRequested } from "../../protocol/call/Envelope.ts"
+import { encodeFrame, HEADER_BYTES } from "../../protocol/call/Frame.ts"
+import type { CallConnection } from "../../services/CallConnection.ts"
+import type { OperationRegistry } from "../../services/OperationRegistry.ts"
+import { Allowance, type Waiter } from "./Allowance.ts"
+import type { CallIdentity } from "./CallIdentity.ts"
+import type { Channel } from "./Channel.ts"
+import type { Deadline, Deadlines, Fork } from "./Deadlines.ts"
+import { dispatch } from "./Dispatch.ts"
+import { goOn } from "./Eager.ts"
+import type { FrameOwner } from "./FrameWriter.ts"
+
+export interface InboundOptions {
+  readonly fork: Fork
+  readonly deadlines: Deadlines
+  readonly registry: OperationRegistry["Service"]
+  readonly identity: CallIdentity
+  readonly maxInFlight: number
+  readonly budget: Allowance
+  readonly deadlineMillis: number
+  /** Body bytes of the largest answer. */
+  readonly maxFrame: number
+  readonly connection: () => CallConnection["Service"]
+}
+
+export class Inbound {
+  readonly #options: InboundOptions
+  readonly #table = new Map<string, InboundRequest>()
+  readonly #permits: Allowance
+  /** Requests whose fiber has not ended, answered or not. */
+  readonly #running = new Set<InboundRequest>()
+  #isClosed = false
+
+  constructor(options: InboundOptions) {
+    this.#options = options
+    this.#permits = new Allowance(options.maxInFlight)
+  }
+
+  get size(): number {
+    return this.#table.size
+  }
+
+  /** Serves a request; gives what its reader has to wait for. */
+  requested(channel: Channel, envelope: Envelope, bytes: number): Effect.Effect<void> | undefined {
+    const isReserved = channel.reserved > 0
+    channel.reserved = 0
+    if (this.#isClosed || !channel.isWritable || this.#table.has(envelope.id)) {
+      if (isReserved) this.#options.budget.give(bytes)
+      if (this.#isClosed) return undefined
+      return Effect.logWarning("request ignored", {
+        id: envelope.id,
+        reason: channel.isWritable ? "its id is in use" : "its stream takes no answer"
+      })
+    }
+    const request = new InboundRequest(this, channel, envelope, bytes)
+    this.#table.set(envelope.id, request)
+    channel.inbound++
+    const { deadlineMillis, deadlines } = this.#options
+    request.receivedAt = deadlines.now()
+    request.deadline = deadlines.add(deadlineMillis, () => this.#expired(request), request.receivedAt)
+    if (isReserved || this.#options.budget.take(bytes)) {
+      request.isBudgeted = true
+      this.#askPermit(request)
+    } else {
+      request.queue = this.#options.budget
+      request.waiter = this.#options.budget.wait(bytes, () => {
+        request.isBudgeted = true
+        this.#askPermit(request)
+      })
+    }
+    if (request.hasLeftQueue) return undefined
+    return Effect.callback((resume) => {
+      if (request.hasLeftQueue) resume(Effect.void)
+      else request.resumeReader = () => resume(Effect.void)
+    })
+  }
+
+  /** Whether the id named a request of the other side, which is interrupted then. */
+  aborted(id: string): boolean {
+    const request = this.#table.get(id)
+    if (request === undefined) return false
+    this.#abort(request)
+    return true
+  }
+
+  /** Aborts what came in on a stream that is gone. */
+  abandoned(channel: Channel): void {
+    for (const request of this.#table.values()) {
+      if (request.channel === channel) this.#abort(request)
+    }
+  }
+
+  /** Aborts everything; what is left is the fibers that have not ended. */
+  close(): ReadonlyArray<Fiber.Fiber<unknown, unknown>> {
+    this.#isClosed = true
+    for (const request of this.#table.values()) this.#abort(request)
+    return [...this.#running].flatMap((request) => (request.fiber === undefined ? [] : [request.fiber]))
+  }
+
+  /** The answer was taken by the transport: nothing more is sent for the request. */
+  written(request: InboundRequest): void {
+    if (request.isOver) return
+    this.#leaveTable(request)
+    request.channel.settle()
+  }
+
+  #askPermit(request: InboundRequest): void {
+    if (this.#permits.take(1)) {
+      this.#start(request)
+    } else {
+      request.queue = this.#permits
+      request.waiter = this.#permits.wait(1, () => this.#start(request))
+    }
+  }
+
+  #start(request: InboundRequest): void {
+    request.hasPermit = true
+    request.leaveQueue()
+    const { connection, deadlineMillis, fork, identity, registry } = this.#options
+    const { authToken, forwardedFor, input, name } = readRequested(request.payload)
+    request.name = name
+    const answer = goOn(identity.view(authToken), (exit) =>
+      Exit.isFailure(exit)
+        ? Effect.failCause(exit.cause)
+        : dispatch(registry, {
+            view: exit.value,
+            requestId: request.id,
+            name,
+            input,
+            forwardedFor,
+            deadline: request.receivedAt + deadlineMillis,
+            connection: connection()
+          })
+    )
+    if (Exit.isExit(answer)) {
+      this.#done(request, answer as Exit.Exit<Schema.Json, CallError>)
+      return
+    }
+    this.#running.add(request)
+    const fiber = fork(answer)
+    request.fiber = fiber
+    fiber.addObserver((exit) => {
+      this.#running.delete(request)
+      this.#done(request, exit)
+    })
+  }
+
+  /** The fiber has ended. */
+  #done(request: InboundRequest, exit: Exit.Exit<Schema.Json, CallError>): void {
+    request.hasEnded = true
+    if (request.isAnswered || request.isOver) {
+      this.#giveBack(request)
+    } else if (Exit.isSuccess(exit)) {
+      this.#answer(request, formatResponded(request.id, exit.value))
+    } else {
+      const error = Cause.findErrorOption(exit.cause)
+      this.#fail(request, error._tag === "Some" ? error.value : internal("internal error", request.name))
+    }
+  }
+
+  #expired(request: InboundRequest): void {
+    if (request.isAnswered || request.isOver) return
+    if (request.hasPermit) {
+      this.#fail(request, timedOut(request.name))
+      request.fiber?.interruptUnsafe()
+    } else {
+      request.leaveQueue()
+      request.hasEnded = true
+      this.#fail(request, timedOut(request.name))
+    }
+  }
+
+  #fail(request: InboundRequest, error: CallError): void {
+    this.#answer(request, formatError(request.id, toPayload(error)))
+  }
+
+  #answer(request: InboundRequest, text: Result.Result<string, { readonly hint: string }>): void {
+    request.isAnswered = true
+    if (request.deadline !== undefined) this.#options.deadlines.cancel(request.deadline)
+    let frame = Result.isSuccess(text) ? encodeFrame(text.success) : undefined
+    if (Result.isFailure(text)) {
+      const details = { operation: request.name, hint: text.failure.hint }
+      this.#options.fork(Effect.logError("an answer is not JSON", details))
+      frame = this.#emergency(request, "internal error")
+    } else if (frame!.length - HEADER_BYTES > this.#options.maxFrame) {
+      frame = this.#emergency(request, "response too large")
+    }
+    request.frame = frame
+    request.channel.writer.push(frame!, request)
+  }
+
+  #emergency(request: InboundRequest, message: string): Uint8Array {
+    return encodeFrame(Result.getOrThrow(formatError(request.id, toPayload(internal(message)))))
+  }
+
+  #abort(request: InboundRequest): void {
+    if (request.isOver) return
+    if (request.frame !== undefined) request.channel.writer.drop(request.frame)
+    if (!request.hasPermit) {
+      request.leaveQueue()
+      request.hasEnded = true
+    }
+    this.#leaveTable(request)
+    request.fiber?.interruptUnsafe()
+    request.channel.settle()
+  }
+
+  #leaveTable(request: InboundRequest): void {
+    request.isOver = true
+    if (request.deadline !== undefined) this.#options.deadlines.cancel(request.deadline)
+    this.#table.delete(request.id)
+    request.channel.inbound--
+    if (request.hasEnded) this.#giveBack(request)
+  }
+
+  /** Once the fiber has ended and nothing more is sent. */
+  #giveBack(request: InboundRequest): void {
+    if (!request.isOver || !request.hasEnded) return
+    if (request.hasPermit) this.#permits.give(1)
+    if (request.isBudgeted) this.#options.budget.give(request.bytes)
+    request.hasPermit = false
+    request.isBudgeted = false
+  }
+}
+
+/** One request of the other side. The fields say how far it has come. */
+class InboundRequest implements FrameOwner {
+  readonly id: string
+  readonly channel: Channel
+  readonly payload: Schema.Json
+  /** Of its body. */
+  readonly bytes: number
+  readonly #inbound: Inbound
+  name = ""
+  receivedAt = 0
+  deadline: Deadline | undefined = undefined
+  fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  /** Its answer, once there is one. */
+  frame: Uint8Array | undefined = undefined
+  queue: Allowance | undefined = undefined
+  waiter: Waiter | undefined = undefined
+  resumeReader: (() => void) | undefined = undefined
+  /** Does not wait for a limit any more. */
+  hasLeftQueue = false
+  isBudgeted = false
+  hasPermit = false
+  /** Its fiber has ended, or there will be none. */
+  hasEnded = false
+  isAnswered = false
+  /** Out of the table: nothing more is sent. */
+  isOver = false
+
+  constructor(inbound: Inbound, channel: Channel, envelope: Envelope, bytes: number) {
+    this.#inbound = inbound
+    this.channel = channel
+    this.id = envelope.id
+    this.payload = envelope.payload
+    this.bytes = bytes
+  }
+
+  leaveQueue(): void {
+    if (this.hasLeftQueue) return
+    this.hasLeftQueue = true
+    if (this.waiter !== undefined) this.queue?.leave(this.waiter)
+    this.waiter = undefined
+    this.resumeReader?.()
+  }
+
+  written(): void {
+    this.#inbound.written(this)
+  }
+}

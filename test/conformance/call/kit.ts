@@ -1,0 +1,211 @@
+/**
+ * What the call cases share: two nodes on a carrier, each with a registry, an identity that a case can change, and logs
+ * that it can read; and a wire of its own, to send frames by hand.
+ */
+import { Context, Effect, Layer, Logger, Option, Queue, Redacted, References, Result, type Schema } from "effect"
+import * as DispatcherLayer from "../../../src/layers/call/Dispatcher.ts"
+import * as RegistryLayer from "../../../src/layers/OperationRegistry.ts"
+import { decodeEnvelope, type Envelope } from "../../../src/protocol/call/Envelope.ts"
+import { encodeFrame, FrameDecoder, MAX_BODY_BYTES } from "../../../src/protocol/call/Frame.ts"
+import type { NodeId } from "../../../src/protocol/identity/NodeId.ts"
+import { AuditLog } from "../../../src/services/AuditLog.ts"
+import { CallLimits } from "../../../src/services/CallLimits.ts"
+import { Dispatcher, type RunOptions } from "../../../src/services/Dispatcher.ts"
+import { Identity, type Principal } from "../../../src/services/Identity.ts"
+import type { OperationGroup } from "../../../src/services/OperationGroup.ts"
+import { RemoteFilter } from "../../../src/services/RemoteFilter.ts"
+import type { BiStream, Connection } from "../../../src/services/Transport.ts"
+import { type Pair, pair, type TransportProvider } from "../transport/provider.ts"
+
+/** An identity service whose answers a case sets. */
+export interface People {
+  readonly byKey: Map<NodeId, Principal>
+  readonly byToken: Map<string, Principal>
+  /** What was asked, in order. */
+  readonly asked: Array<"key" | "token">
+  isBroken: boolean
+}
+
+export const principal = (id: string, ...scopes: ReadonlyArray<string>): Principal => ({ id, scopes, resources: {} })
+
+export const people = (): People => ({ byKey: new Map(), byToken: new Map(), asked: [], isBroken: false })
+
+const identityOf = (known: People): Identity["Service"] => {
+  const answer = (kind: "key" | "token", found: Principal | undefined) =>
+    Effect.suspend(() => {
+      known.asked.push(kind)
+      return known.isBroken ? Effect.die("the look-up broke") : Effect.succeed(Option.fromNullishOr(found))
+    })
+  const missing = { local: undefined, snapshot: undefined, resolveFromFingerprint: undefined }
+  return {
+    ...(missing as unknown as Pick<Identity["Service"], keyof typeof missing>),
+    resolveFromToken: (token) => answer("token", known.byToken.get(Redacted.value(token))),
+    resolveRequest: ({ peerKey }) => answer("key", peerKey === undefined ? undefined : known.byKey.get(peerKey))
+  }
+}
+
+export interface NodeSettings {
+  readonly groups?: ReadonlyArray<OperationGroup<never>>
+  readonly limits?: Partial<CallLimits>
+  readonly people?: People
+  readonly registry?: RegistryLayer.Options
+}
+
+export interface TestNode {
+  readonly dispatcher: Dispatcher["Service"]
+  readonly people: People
+  readonly audit: Array<string>
+  readonly logs: Array<string>
+  /** Runs with this node's logger. */
+  readonly provide: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+}
+
+/** A node without a transport. */
+export const node = Effect.fnUntraced(function* (settings: NodeSettings) {
+  const known = settings.people ?? people()
+  const audit: Array<string> = []
+  const logs: Array<string> = []
+  const logger = Logger.layer([
+    Logger.make(({ logLevel, message }) => {
+      logs.push(`${logLevel} ${JSON.stringify(message)}`)
+    })
+  ])
+  const logging = yield* Layer.build(Layer.mergeAll(logger, Layer.succeed(References.MinimumLogLevel, "Trace")))
+  const provide = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    Effect.provideContext(effect, logging) as Effect.Effect<A, E, R>
+  const defaults = yield* CallLimits
+  const layer = DispatcherLayer.layer.pipe(
+    Layer.provide([
+      RegistryLayer.layerWith(settings.registry ?? {}, ...(settings.groups ?? [])),
+      Layer.succeed(Identity, identityOf(known)),
+      AuditLog.layerCollect(audit),
+      Layer.succeed(CallLimits, { ...defaults, ...settings.limits })
+    ])
+  )
+  const built = yield* provide(Layer.build(layer))
+  return { dispatcher: Context.get(built, Dispatcher), people: known, audit, logs, provide } satisfies TestNode
+})
+
+export const trusted = Context.get(Effect.runSync(Effect.scoped(Layer.build(RemoteFilter.layerTrusted))), RemoteFilter)
+export const defaultDeny = Context.get(
+  Effect.runSync(Effect.scoped(Layer.build(RemoteFilter.layerDefaultDeny))),
+  RemoteFilter
+)
+
+export interface BothSettings {
+  readonly server?: NodeSettings
+  readonly client?: NodeSettings
+  readonly serverOptions?: Partial<RunOptions>
+  readonly clientOptions?: Partial<RunOptions>
+}
+
+/** Two nodes with a call connection between them. The server knows the client as `client`, with the scope `*`. */
+export const both = Effect.fnUntraced(function* (provider: TransportProvider, settings: BothSettings = {}) {
+  const carriers = yield* pair(provider)
+  const server = yield* node(settings.server ?? {})
+  const client = yield* node(settings.client ?? {})
+  if (settings.server?.people === undefined) server.people.byKey.set(carriers.client.nodeId, principal("client", "*"))
+  if (settings.client?.people === undefined) client.people.byKey.set(carriers.server.nodeId, principal("server", "*"))
+  const attach = (one: TestNode, carrier: Connection, options: Partial<RunOptions> | undefined) =>
+    one.provide(one.dispatcher.attach(carrier, { filter: trusted, ...options }))
+  const accepted = yield* attach(server, carriers.accepted, settings.serverOptions)
+  const dialed = yield* attach(client, carriers.dialed, settings.clientOptions)
+  return { ...carriers, server, serverSide: accepted, clientNode: client, connection: dialed }
+})
+
+/** A node that serves, and the bare carrier at the other end, for frames by hand. */
+export const serving = Effect.fnUntraced(function* (
+  provider: TransportProvider,
+  settings: NodeSettings = {},
+  options: Partial<RunOptions> = {}
+) {
+  const carriers: Pair = yield* pair(provider)
+  const server = yield* node(settings)
+  if (settings.people === undefined) server.people.byKey.set(carriers.client.nodeId, principal("client", "*"))
+  const connection = yield* server.provide(server.dispatcher.attach(carriers.accepted, { filter: trusted, ...options }))
+  return { ...carriers, server, connection }
+})
+
+/** A node that calls, and the bare carrier at the other end, to answer by hand. */
+export const calling = Effect.fnUntraced(function* (
+  provider: TransportProvider,
+  settings: NodeSettings = {},
+  options: Partial<RunOptions> = {}
+) {
+  const carriers: Pair = yield* pair(provider)
+  const client = yield* node(settings)
+  const connection = yield* client.provide(client.dispatcher.attach(carriers.dialed, { filter: trusted, ...options }))
+  return { ...carriers, clientNode: client, connection }
+})
+
+/** Frames by hand on one stream. */
+export interface Wire {
+  readonly stream: BiStream
+  readonly send: (type: string, id: string, payload: unknown) => Effect.Effect<void>
+  readonly request: (id: string, operationId: unknown, input?: unknown, more?: object) => Effect.Effect<void>
+  /** The text of a body, framed as it is. */
+  readonly sendText: (text: string) => Effect.Effect<void>
+  readonly sendBytes: (bytes: Uint8Array) => Effect.Effect<void>
+  readonly receive: Effect.Effect<Envelope>
+  /** The text of the next body, byte for byte. */
+  readonly receiveText: Effect.Effect<string>
+  /** The end of the peer's direction: nothing more came. */
+  readonly ended: Effect.Effect<string>
+}
+
+export const wireOf = (stream: BiStream): Wire => {
+  const decoder = new FrameDecoder()
+  let hasChunk = false
+  const receiveBody: Effect.Effect<Uint8Array> = Effect.suspend(() => {
+    const body = hasChunk ? decoder.next(MAX_BODY_BYTES) : undefined
+    if (body !== undefined) return Effect.succeed(Result.getOrThrow(body).slice())
+    return Effect.flatMap(Effect.orDie(stream.read), (chunk) => {
+      decoder.push(chunk)
+      hasChunk = true
+      return receiveBody
+    })
+  })
+  const sendBytes = (bytes: Uint8Array) => Effect.orDie(stream.write(bytes))
+  const sendText = (text: string) => sendBytes(encodeFrame(text))
+  const send = (type: string, id: string, payload: unknown) => sendText(JSON.stringify({ type, id, payload }))
+  return {
+    stream,
+    send,
+    request: (id, operationId, input = null, more = {}) => send("call.requested", id, { operationId, input, ...more }),
+    sendText,
+    sendBytes,
+    receive: Effect.map(receiveBody, (body) => Result.getOrThrow(decodeEnvelope(body))),
+    receiveText: Effect.map(receiveBody, (body) => Buffer.from(body).toString("utf8")),
+    ended: Effect.orDie(Effect.map(Effect.flip(stream.read), (end): string => end._tag))
+  }
+}
+
+/** The stream on which a case sends by hand: a new one, or the only one. */
+export const openWire = (connection: Connection): Effect.Effect<Wire> =>
+  Effect.map(Effect.orDie(connection.open), wireOf)
+
+export const acceptWire = (connection: Connection): Effect.Effect<Wire> =>
+  Effect.map(Effect.orDie(connection.accept), wireOf)
+
+export const outputOf = (envelope: Envelope): Schema.Json => {
+  const payload = envelope.payload as { readonly output: Schema.Json }
+  return payload.output
+}
+
+export const errorOf = (envelope: Envelope) =>
+  envelope.payload as { code: string; message: string; retryable: boolean; details?: Schema.Json }
+
+/** A latch and a count that a handler touches, to see that it ran. */
+export const spy = () => {
+  const seen = Effect.runSync(Queue.unbounded<string>())
+  const state = { count: 0 }
+  return {
+    state,
+    touch: (what = "ran") =>
+      Effect.sync(() => {
+        state.count++
+        Queue.offerUnsafe(seen, what)
+      }),
+    next: Queue.take(seen)
+  }
+}
