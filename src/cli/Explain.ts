@@ -10,7 +10,7 @@ import { CloseCode, closeCodeName } from "../protocol/CloseCode.ts"
 import { CallError } from "../protocol/call/CallError.ts"
 import { type CloseReason, ConnectionClosed, DialError } from "../services/Transport.ts"
 import { denied, type ExitCode, Failure, failed, unreachable } from "./Failure.ts"
-import { printableShort } from "./Printable.ts"
+import { printable, printableShort } from "./Printable.ts"
 
 /** `VaultAbsent` -> `VAULT_ABSENT`. */
 const codeOfTag = (tag: string): string => tag.replace(/([a-z0-9])([A-Z])/g, "$1_$2").toUpperCase()
@@ -112,11 +112,13 @@ const explainTyped = (error: unknown): Failure | undefined => {
   if (error instanceof ConnectionClosed) return explainClose("the other side", error)
   const tag = textOf(error, "_tag")
   if (tag === "") return undefined
-  const hint = textOf(error, "hint")
+  const message = textOf(error, "message") || codeOfTag(tag).toLowerCase().replaceAll("_", " ")
+  const hint = textOf(error, "hint") || (HINTS[tag] ?? "")
   return new Failure({
     code: codeOfTag(tag),
-    message: printableShort(textOf(error, "message") || codeOfTag(tag).toLowerCase().replaceAll("_", " ")),
-    hint: printableShort(hint === "" ? (HINTS[tag] ?? "") : hint),
+    message: printable(message),
+    // Where the sentence says it already, it is not said again.
+    hint: message.includes(hint) ? "" : printable(hint),
     exit: EXITS[tag] ?? 1
   })
 }

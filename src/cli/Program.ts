@@ -4,6 +4,9 @@
 import { Effect } from "effect"
 import { Argument, Command } from "effect/cli"
 import { config } from "./commands/Config.ts"
+import { keys } from "./commands/Keys.ts"
+import { peers } from "./commands/Peers.ts"
+import { vault } from "./commands/Vault.ts"
 import { globalFlags } from "./Globals.ts"
 import { Home } from "./Home.ts"
 import { Output } from "./Output.ts"
@@ -42,7 +45,8 @@ export const program = Command.make("alknet").pipe(
     { command: "alknet call desk services/list", description: "call an operation of a peer" }
   ]),
   Command.withSubcommands([
-    { group: "Node", commands: [config] },
+    { group: "Node", commands: [vault, config] },
+    { group: "Access", commands: [peers, keys] },
     { group: "Help", commands: [help, completions] }
   ]),
   Command.provide(Output.layer),
