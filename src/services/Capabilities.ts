@@ -4,7 +4,7 @@
  * Built once by the assembly and handed to the registrations of operations. It is never filled from what a peer sent, and it
  * can go nowhere: it has no schema, prints as `<capabilities>`, and `structuredClone` refuses it.
  */
-import { Context, Effect, Layer, Redacted, Schema } from "effect"
+import { Context, Effect, Layer, Redacted, Schema, type Scope } from "effect"
 
 /** The bag does not hold this name, or not any more after `restrict`. */
 export class CapabilityMissing extends Schema.TaggedError<CapabilityMissing>()("CapabilityMissing", {
@@ -31,18 +31,24 @@ export interface CapabilityBag {
 }
 
 export class Capabilities extends Context.Service<Capabilities, CapabilityBag>()("alknet/Capabilities") {
-  /** Holds copies of the secrets, which are wiped when the scope of the layer closes. */
-  static readonly layer = (secrets: ReadonlyMap<string, Redacted.Redacted<Uint8Array>>): Layer.Layer<Capabilities> =>
-    Layer.effect(
-      this,
-      Effect.map(
-        Effect.acquireRelease(
-          Effect.sync(() => new Map([...secrets].map(([name, secret]) => [name, Redacted.value(secret).slice()]))),
-          (owned) => Effect.sync(() => owned.forEach((bytes) => void bytes.fill(0)))
-        ),
-        (owned) => new Bag(owned)
-      )
+  /** A bag with copies of the secrets, which are wiped when the scope closes. */
+  static readonly fromSecrets = (
+    secrets: ReadonlyMap<string, Redacted.Redacted<Uint8Array>>
+  ): Effect.Effect<CapabilityBag, never, Scope.Scope> =>
+    Effect.map(
+      Effect.acquireRelease(
+        Effect.sync(() => new Map([...secrets].map(([name, secret]) => [name, Redacted.value(secret).slice()]))),
+        (owned) =>
+          Effect.sync(() => {
+            for (const bytes of owned.values()) bytes.fill(0)
+          })
+      ),
+      (owned) => new Bag(owned)
     )
+
+  /** The same as a layer. */
+  static readonly layer = (secrets: ReadonlyMap<string, Redacted.Redacted<Uint8Array>>): Layer.Layer<Capabilities> =>
+    Layer.effect(this, this.fromSecrets(secrets))
 
   /** A node without credentials. */
   static readonly layerEmpty = this.layer(new Map())

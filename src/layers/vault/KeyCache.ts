@@ -43,6 +43,13 @@ export class KeyCache {
     for (const name of this.#entries.keys()) this.#drop(name)
   }
 
+  /** When the next key expires; undefined while there is none. */
+  get nextExpiry(): number | undefined {
+    let next: number | undefined
+    for (const { expiresAt } of this.#entries.values()) next = Math.min(expiresAt, next ?? expiresAt)
+    return next
+  }
+
   get size(): number {
     return this.#entries.size
   }

@@ -47,6 +47,11 @@ export class OpenVault {
     this.#cache.expire(now)
   }
 
+  /** When the next cached key expires. */
+  get nextExpiry(): number | undefined {
+    return this.#cache.nextExpiry
+  }
+
   /** Wipes everything; the object is of no use afterwards. */
   wipe(): void {
     this.#seed.fill(0)

@@ -5,7 +5,7 @@
  *   `unlock` (which answers `VaultLocked`), and what a running `create` makes stays locked.
  * - `key`, `encrypt`, `decrypt` and `rotate` use the open vault in one synchronous step, so that they give a whole result or
  *   `VaultLocked`.
- * - One fiber a time of being unlocked, the keeper, expires cached keys and locks when nothing was used for `autoLock`.
+ * - One fiber, the keeper, wipes cached keys when they expire and locks when nothing was used for `autoLock`.
  */
 import {
   Cause,
@@ -55,6 +55,7 @@ import {
 import { isWeakKdf, parseVaultFile, type VaultFile } from "../../protocol/vault/VaultFile.ts"
 import type { VaultPayload } from "../../protocol/vault/VaultPayload.ts"
 import type { Secret, Vault, VaultStatus } from "../../services/Vault.ts"
+import { CACHE_MILLIS } from "./KeyCache.ts"
 import { nodeIdOfSeed, OpenVault } from "./OpenVault.ts"
 import { checkNewPassphrase, type SealParts, sealPayload, unsealFile } from "./Seal.ts"
 import type { VaultStorage } from "./VaultStorage.ts"
@@ -68,9 +69,6 @@ export interface VaultParts extends SealParts {
   readonly keyVersion?: number
 }
 
-/** How often the keeper looks for cached keys to expire. */
-const SWEEP = Duration.seconds(60)
-
 export const makeVault = Effect.fnUntraced(function* (
   parts: VaultParts
 ): Effect.fn.Return<Vault["Service"], never, Scope.Scope> {
@@ -78,6 +76,8 @@ export const makeVault = Effect.fnUntraced(function* (
   const turn = yield* Semaphore.make(1)
   const keeper = yield* FiberHandle.make()
   let open: OpenVault | undefined
+  /** The vault that the keeper looks after now. */
+  let kept: OpenVault | undefined
   let unlocking: Fiber.Fiber<void, VaultError> | undefined
   /** Grows with every lock: what began under another number must not unlock. */
   let epoch = 0
@@ -123,6 +123,7 @@ export const makeVault = Effect.fnUntraced(function* (
     return SubscriptionRef.set(published, { state: "Locked", nodeId: vault.nodeId, weakKdf: vault.weakKdf })
   })
 
+  /** Runs until there is nothing left that could expire. */
   const keep = (vault: OpenVault) =>
     Effect.gen(function* () {
       while (open === vault) {
@@ -130,8 +131,19 @@ export const makeVault = Effect.fnUntraced(function* (
         const lockAt = autoLockAt(vault)
         if (lockAt !== undefined && now >= lockAt) return yield* close
         vault.expire(now)
-        yield* Effect.sleep(Duration.min(SWEEP, Duration.millis((lockAt ?? Number.POSITIVE_INFINITY) - now)))
+        const next = Math.min(lockAt ?? Number.POSITIVE_INFINITY, vault.nextExpiry ?? Number.POSITIVE_INFINITY)
+        if (next === Number.POSITIVE_INFINITY) break
+        // A key that comes while it sleeps expires no earlier than the longest sleep.
+        yield* Effect.sleep(Duration.millis(Math.min(next - now, CACHE_MILLIS)))
       }
+      if (kept === vault) kept = undefined
+    })
+
+  const ensureKept = (vault: OpenVault) =>
+    Effect.suspend(() => {
+      if (kept === vault) return Effect.void
+      kept = vault
+      return Effect.asVoid(FiberHandle.run(keeper, keep(vault)))
     })
 
   /** Unlocks with a copy of the seed. Gives false, and unlocks nothing, where a lock came since `since`. */
@@ -142,7 +154,7 @@ export const makeVault = Effect.fnUntraced(function* (
       const vault = new OpenVault(seed.slice(), weakKdf, now)
       open = vault
       yield* SubscriptionRef.set(published, statusOfOpen(vault))
-      yield* FiberHandle.run(keeper, keep(vault))
+      yield* ensureKept(vault)
       return true
     }).pipe(Effect.uninterruptible)
 
@@ -150,8 +162,10 @@ export const makeVault = Effect.fnUntraced(function* (
   const withOpen = <A>(use: (vault: OpenVault, now: number) => Result.Result<A, VaultError>) =>
     Effect.flatMap(Clock.currentTimeMillis, (now): Effect.Effect<A, VaultError> => {
       if (open === undefined) return notOpen
-      open.lastUse = now
-      return Effect.fromResult(use(open, now))
+      const vault = open
+      vault.lastUse = now
+      const result = use(vault, now)
+      return Effect.andThen(ensureKept(vault), Effect.fromResult(result))
     })
 
   const notOpen: Effect.Effect<never, VaultLocked | VaultAbsent | VaultIo> = Effect.flatMap(storage.exists, (exists) =>
@@ -191,7 +205,7 @@ export const makeVault = Effect.fnUntraced(function* (
 
   const lock = Effect.suspend(() => (unlocking === undefined ? Effect.void : Fiber.interrupt(unlocking))).pipe(
     Effect.andThen(close),
-    Effect.andThen(FiberHandle.clear(keeper)),
+    Effect.andThen(Effect.suspend(() => (open === undefined ? FiberHandle.clear(keeper) : Effect.void))),
     Effect.uninterruptible
   )
 
@@ -238,7 +252,8 @@ export const makeVault = Effect.fnUntraced(function* (
       turn.withPermit(
         Effect.gen(function* () {
           if (open !== undefined) return yield* new AlreadyUnlocked()
-          const fiber = yield* Effect.forkChild(unlockFile(passphrase), { startImmediately: true })
+          // It starts after the assignment, so that a lock always finds it.
+          const fiber = yield* Effect.forkChild(unlockFile(passphrase))
           unlocking = fiber
           const exit = yield* Fiber.await(fiber).pipe(
             Effect.onInterrupt(() => Fiber.interrupt(fiber)),
