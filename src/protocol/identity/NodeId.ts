@@ -48,7 +48,7 @@ export const nodeIdToBytes = (nodeId: NodeId): Uint8Array => decodeZBase32(nodeI
 
 /** Keys that passed, by latin-1 text: the same few peers come again and again, and the point check costs 0.1 ms. */
 const checked = new Set<string>()
-const CHECKED_MAX = 4096
+const CHECKED_MAX = 16_384
 
 /** Whether the bytes are a canonical encoding of a point that is not of small order (ID-R01). */
 export const isNodeKey = (key: Uint8Array): boolean => {
