@@ -26,7 +26,8 @@ export const layer = (local: LocalIdentity): Layer.Layer<Identity, StoreError, P
 
       const resolveFromFingerprint: Identity["Service"]["resolveFromFingerprint"] = (fingerprint) =>
         Effect.map(SubscriptionRef.get(snapshot), (current) => {
-          const peer = peerOfFingerprint(current, fingerprint)
+          // A store that was filled without knowing this node may list it; nobody is a peer of itself (ID-R22).
+          const peer = fingerprint === local.fingerprint ? undefined : peerOfFingerprint(current, fingerprint)
           return Option.fromUndefinedOr(peer === undefined ? undefined : principalOf(current, peer))
         })
 

@@ -100,6 +100,8 @@ export class PeerStore extends Context.Service<
     ) => Effect.Effect<PeerEntry, StoreError | RedeemError>
     /** Remembers where and when a peer was reached; no error where the peer is unknown. Not a change of `revision`. */
     readonly seen: (peerId: string, at: number, address: string | undefined) => Effect.Effect<void, StoreError>
+    /** Succeeds where a write would be possible now; changes nothing. */
+    readonly checkWritable: Effect.Effect<void, StoreError>
     /** The newest snapshot, read without input or output; what this process wrote is in it before the write returns. */
     readonly snapshot: SubscriptionRef.SubscriptionRef<Snapshot>
     /** The current snapshot first, then every new one; not those in which only hints differ. */

@@ -117,6 +117,7 @@ export const makePeerStore = (backend: PeerBackend, local: NodeId | undefined): 
         return done
       })
     }),
+    checkWritable: write(() => done),
     snapshot,
     changes: SubscriptionRef.changes(snapshot).pipe(
       Stream.changesWith((before, after) => before.revision === after.revision)

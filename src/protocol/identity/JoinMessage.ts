@@ -13,6 +13,10 @@
  */
 import { concatBytes } from "@noble/hashes/utils.js"
 import { Redacted, Result, Schema } from "effect"
+import { Alpn } from "../Alpn.ts"
+
+/** What both sides of a join ask for in the handshake. */
+export const JOIN_ALPN = Alpn.make("alknet/join")
 
 /** Longest JSON text of a frame, in bytes. */
 export const JOIN_FRAME_MAX = 8192
