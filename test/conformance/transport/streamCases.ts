@@ -239,7 +239,7 @@ const multiStreamCases = (provider: TransportProvider): void => {
     )
   )
 
-  it.live("TR-015 opening waits at the stream limit and goes on when a stream is over", () =>
+  it.live("TR-015 opening waits at the stream limit and goes on when streams are over", () =>
     leavesNothing(
       Effect.gen(function* () {
         const { dialed, accepted } = yield* pair(provider, { streamsMax: 8 })
@@ -247,11 +247,14 @@ const multiStreamCases = (provider: TransportProvider): void => {
         const ninth = yield* Effect.forkChild(dialed.open, { startImmediately: true })
         yield* turns(20)
         assert.isUndefined(ninth.pollUnsafe())
-        yield* streams[0]!.writeLast(bytesOf(10))
-        const other = yield* soon("the first stream", accepted.accept)
-        yield* readAll(other)
-        yield* other.finish
-        yield* readAll(streams[0]!)
+        // A peer may give new credit when half of it is used up, not for each stream.
+        for (const stream of streams.slice(0, 5)) {
+          yield* stream.writeLast(bytesOf(10))
+          const other = yield* soon("a stream", accepted.accept)
+          yield* readAll(other)
+          yield* other.finish
+          yield* readAll(stream)
+        }
         const stream = yield* soon("the ninth stream", Fiber.join(ninth))
         yield* stream.writeLast(bytesOf(20))
         assert.strictEqual((yield* readAll(yield* accepted.accept)).length, 20)

@@ -3,6 +3,7 @@
  * layer. Cases that only one stack can show are beside its own tests.
  */
 import { describe } from "@effect/vitest"
+import { adapterCases } from "./adapterCases.ts"
 import { connectionCases } from "./connectionCases.ts"
 import type { TransportProvider } from "./provider.ts"
 import { streamCases } from "./streamCases.ts"
@@ -11,5 +12,6 @@ export const transportSuite = (provider: TransportProvider): void => {
   describe(`transport ${provider.name}`, () => {
     streamCases(provider)
     connectionCases(provider)
+    adapterCases(provider)
   })
 }
