@@ -6,8 +6,6 @@
  * link, which cannot overwrite; a changed one by renaming. What an earlier crash left behind is removed under the lock.
  */
 import { randomBytes } from "node:crypto"
-import { constants } from "node:fs"
-import { link, lstat, mkdir, open, readdir, rename, unlink } from "node:fs/promises"
 import { basename, dirname, join, resolve } from "node:path"
 import { Effect, Option } from "effect"
 import {
@@ -18,6 +16,7 @@ import {
   VaultIo
 } from "../../protocol/vault/VaultError.ts"
 import { VAULT_FILE_MAX_BYTES } from "../../protocol/vault/VaultFile.ts"
+import { type FileSteps, NO_HARD_LINKS, nodeSteps } from "./FileSteps.ts"
 import { attempt, checkFolder, readSecureFile } from "./SecureFile.ts"
 import { withWriteLock } from "./WriteLock.ts"
 
@@ -31,27 +30,6 @@ export interface VaultStorage {
     text: string,
     how: "create" | "replace"
   ) => Effect.Effect<void, VaultExists | VaultBusy | VaultInsecure | VaultIo>
-}
-
-/** The single steps on the file system, so that a test can let each of them fail. */
-export interface FileSteps {
-  readonly makeFolder: (path: string) => Promise<unknown>
-  /** A new file of mode 0600; `EEXIST` where something has the name. */
-  readonly create: (path: string) => Promise<NewFile>
-  readonly link: (from: string, to: string) => Promise<void>
-  readonly rename: (from: string, to: string) => Promise<void>
-  readonly remove: (path: string) => Promise<void>
-  readonly list: (folder: string) => Promise<ReadonlyArray<string>>
-  readonly exists: (path: string) => Promise<boolean>
-  /** The first 32 bytes as text, and the time of the last change in milliseconds; links are not followed. */
-  readonly readSmall: (path: string) => Promise<{ readonly text: string; readonly modified: number }>
-  readonly syncFolder: (path: string) => Promise<void>
-}
-
-export interface NewFile {
-  readonly write: (bytes: Uint8Array) => Promise<void>
-  readonly sync: () => Promise<void>
-  readonly close: () => Promise<void>
 }
 
 /** A file at `path`. Its folder is made, for the user alone, when a vault is created. */
@@ -141,9 +119,6 @@ const publishNew = (steps: FileSteps, temporary: string, path: string): Effect.E
     )
   )
 
-/** What a file system without hard links answers. */
-const NO_HARD_LINKS: ReadonlySet<string> = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"])
-
 /** Temporary and moved lock files that a crash left. Nobody else can be using them while we hold the lock. */
 const removeLeftovers = (steps: FileSteps, path: string): Effect.Effect<void> => {
   const name = basename(path)
@@ -160,42 +135,4 @@ const removeLeftovers = (steps: FileSteps, path: string): Effect.Effect<void> =>
     ),
     Effect.ignore
   )
-}
-
-const FILE_MODE = 0o600
-const FOLDER_MODE = 0o700
-const SMALL_BYTES = 32
-
-/** The real file system. */
-export const nodeSteps: FileSteps = {
-  makeFolder: (path) => mkdir(path, { recursive: true, mode: FOLDER_MODE }),
-  create: (path) =>
-    open(path, "wx", FILE_MODE).then((file) => ({
-      write: (bytes) => file.writeFile(bytes),
-      sync: () => file.sync(),
-      close: () => file.close()
-    })),
-  link,
-  rename,
-  remove: unlink,
-  list: (folder) => readdir(folder),
-  exists: (path) =>
-    lstat(path).then(
-      () => true,
-      (cause) => (cause.code === "ENOENT" ? false : Promise.reject(cause))
-    ),
-  readSmall: (path) =>
-    open(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)).then((file) =>
-      Promise.all([file.read(new Uint8Array(SMALL_BYTES), 0, SMALL_BYTES, 0), file.stat()])
-        .then(([{ buffer, bytesRead }, { mtimeMs }]) => ({
-          text: new TextDecoder().decode(buffer.subarray(0, bytesRead)),
-          modified: mtimeMs
-        }))
-        .finally(() => file.close())
-    ),
-  syncFolder: (path) =>
-    // Windows cannot open a folder, and keeps its entries safe by itself.
-    process.platform === "win32"
-      ? Promise.resolve()
-      : open(path, "r").then((folder) => folder.sync().finally(() => folder.close()))
 }

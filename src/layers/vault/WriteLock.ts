@@ -2,8 +2,8 @@
  * The lock file beside a vault file: it lets one process write at a time (VAULT-R25).
  *
  * `<path>.lock` is created exclusively and holds the pid of the writer. Where it exists, its process is asked for: alive is
- * `VaultBusy`, gone is taken over. A lock without a pid is one whose writer is just making it, or died doing so: it is busy
- * for 10 s and then taken over. A lock with our own pid that we do not hold was left by an earlier process of that number,
+ * `VaultBusy`, gone is taken over. A lock without a pid can be seen only where there are no hard links, while its writer is
+ * making it or after it died doing so: it is busy for 10 s and then taken over. A lock with our own pid that we do not hold was left by an earlier process of that number,
  * as happens in containers.
  *
  * The lock orders writers; it does not protect the file. Every writer publishes in one atomic step, so that even a lock that
@@ -11,8 +11,8 @@
  */
 import { Clock, Effect } from "effect"
 import { VaultBusy, VaultIo } from "../../protocol/vault/VaultError.ts"
+import { type FileSteps, NO_HARD_LINKS } from "./FileSteps.ts"
 import { attempt } from "./SecureFile.ts"
-import type { FileSteps } from "./VaultStorage.ts"
 
 const PIDLESS_GRACE_MILLIS = 10_000
 const ATTEMPTS = 3
@@ -44,7 +44,7 @@ const acquire = (
   Effect.suspend(() => {
     if (attempts === 0 || held.has(lock)) return Effect.fail(new VaultBusy())
     held.add(lock)
-    return create(steps, lock).pipe(
+    return create(steps, lock, mark).pipe(
       Effect.onError(() => Effect.sync(() => held.delete(lock))),
       Effect.catchIf(
         (error) => error.code === "EEXIST",
@@ -53,13 +53,26 @@ const acquire = (
     )
   })
 
-const create = (steps: FileSteps, lock: string): Effect.Effect<void, VaultIo> =>
+/** By a hard link to a file that already holds the pid, so that nobody is ever killed between the two. */
+const create = (steps: FileSteps, lock: string, mark: string): Effect.Effect<void, VaultIo> => {
+  const prepared = `${lock}.${mark}`
+  return writePid(steps, prepared).pipe(
+    Effect.andThen(attempt("lock", () => steps.link(prepared, lock))),
+    Effect.ensuring(Effect.ignore(attempt("lock", () => steps.remove(prepared)))),
+    Effect.catchIf(
+      (error) => NO_HARD_LINKS.has(error.code),
+      () => writePid(steps, lock)
+    )
+  )
+}
+
+const writePid = (steps: FileSteps, path: string): Effect.Effect<void, VaultIo> =>
   Effect.flatMap(
-    attempt("lock", () => steps.create(lock)),
+    attempt("lock", () => steps.create(path)),
     (file) =>
       attempt("lock", () => file.write(new TextEncoder().encode(`${process.pid}\n`))).pipe(
         Effect.ensuring(Effect.ignore(attempt("lock", () => file.close()))),
-        Effect.onError(() => Effect.ignore(attempt("lock", () => steps.remove(lock))))
+        Effect.onError(() => Effect.ignore(attempt("lock", () => steps.remove(path))))
       )
   )
 
