@@ -8,7 +8,7 @@
  */
 import { lookup } from "node:dns"
 import { isIP } from "node:net"
-import { Effect, Exit, Layer, Redacted, type Scope } from "effect"
+import { Clock, Effect, Exit, Layer, Redacted, type Scope } from "effect"
 import { CloseCode } from "../../protocol/CloseCode.ts"
 import { formatSocketAddress, type SocketAddress } from "../../protocol/SocketAddress.ts"
 import type { LocalIdentity } from "../../services/Identity.ts"
@@ -33,6 +33,7 @@ import { Driver, type DriverOptions } from "./quic/Driver.ts"
 import { fromQuicConnection } from "./quic/EffectConnection.ts"
 import { DEFAULT_LIMITS, type QuicLimits } from "./quic/Limits.ts"
 import type { QuicConnection } from "./quic/QuicConnection.ts"
+import { makeWebIdentity } from "./quic/WebCertificate.ts"
 import { Waitable } from "./Waitable.ts"
 
 export interface QuicTransportOptions {
@@ -40,6 +41,11 @@ export interface QuicTransportOptions {
   readonly limits?: Partial<QuicLimits>
   /** Largest UDP payload to send, 1,200 to 65,527. Larger than 1,350 only where every path is known to carry it. */
   readonly datagramBytes?: number
+  /**
+   * Serves anonymous clients, with the ALPNs that are public. Off by default: the native stack has published flaws that any
+   * client which completes a handshake can use, and TLS over TCP serves the same clients.
+   */
+  readonly web?: boolean
   /** Lets peers move to another address. Off: datagrams from elsewhere are dropped. */
   readonly migration?: boolean
 }
@@ -90,9 +96,13 @@ const make = Effect.fnUntraced(function* (options: QuicTransportOptions) {
     const address = formatSocketAddress(request.address)
     const quiche = yield* Effect.tryPromise({ try: loadBinding, catch: () => unsupported(address) })
     const driver = new Driver(driverOptions(quiche))
-    const node = yield* Effect.try({
-      try: () => makeContext(quiche, "node", tlsIdentity(request.identity), settings),
-      catch: () => new TransportError({ reason: "Io", address, hint: "the TLS stack refuses the node certificate" })
+    const now = yield* Clock.currentTimeMillis
+    const { node, web } = yield* Effect.try({
+      try: () => ({
+        node: makeContext(quiche, "node", tlsIdentity(request.identity), settings),
+        web: options.web === true ? makeContext(quiche, "web", makeWebIdentity(now), settings) : undefined
+      }),
+      catch: () => new TransportError({ reason: "Io", address, hint: "the TLS stack refuses the certificate" })
     })
     let isClosed = false
     const backlog: Array<QuicConnection> = []
@@ -113,7 +123,7 @@ const make = Effect.fnUntraced(function* (options: QuicTransportOptions) {
       backlog.push(connection)
       accepting.wake()
     }
-    new Acceptor({ driver, admission, alpns: request.alpns, node, web: undefined, onConnection })
+    new Acceptor({ driver, admission, alpns: request.alpns, node, web, onConnection })
     return { address: driver.local, accept: accepting.effect }
   })
 

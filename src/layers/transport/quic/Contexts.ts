@@ -62,7 +62,7 @@ export const makeContext = (
     undefined,
     [identity.key],
     [identity.certificate],
-    role === "web" ? "ecdsa_secp256r1_sha256" : "ed25519"
+    role === "web" ? "ecdsa_secp256r1_sha256:rsa_pss_rsae_sha256" : "ed25519"
   )
   const { limits } = options
   config.setMaxIdleTimeout(limits.idleMillis)

@@ -13,7 +13,7 @@ import { CloseCode } from "../../../protocol/CloseCode.ts"
 import type { NodeId } from "../../../protocol/identity/NodeId.ts"
 import type { SocketAddress } from "../../../protocol/SocketAddress.ts"
 import type { CloseReason, ConnectionStats } from "../../../services/Transport.ts"
-import type { QuicheConnection } from "./Binding.ts"
+import { type QuicheConnection, streamFailureOf } from "./Binding.ts"
 import type { QuicLimits } from "./Limits.ts"
 import { QuicStream } from "./QuicStream.ts"
 import type { ReadBuffers } from "./ReadBuffers.ts"
@@ -188,6 +188,22 @@ export class QuicConnection {
     if ((id & 1) !== (this.#nextPeer & 1)) this.#openedOwn = Math.max(this.#openedOwn, (id >> 2) + 1)
   }
 
+  /**
+   * Takes everything out of the stack that nobody wants, so that the window of the connection does not shrink and an ended
+   * stream is freed. True: the peer's direction is over.
+   */
+  discard(id: number): boolean {
+    try {
+      for (;;) {
+        const received = this.q.streamRecv(id, this.host.buffers.room)
+        if (received === null) return false
+        if (received[1]) return true
+      }
+    } catch (thrown) {
+      return streamFailureOf(thrown).kind === "reset"
+    }
+  }
+
   sendDatagram(message: Uint8Array): void {
     try {
       this.q.dgramSend(message)
@@ -297,10 +313,11 @@ export class QuicConnection {
       const stream = this.streams.get(id)
       if (stream !== undefined) {
         if (stream.wantsData) stream.receive()
+        else if (stream.readEnd !== undefined) this.discard(id)
       } else if ((id & 1) === (this.#nextPeer & 1) && (id >= this.#nextPeer || this.#gaps?.has(id) === true)) {
         this.#announce(id)
       } else {
-        this.#discard(id)
+        this.discard(id)
       }
       if (this.isClosed) return
     }
@@ -321,15 +338,6 @@ export class QuicConnection {
     this.#incoming.push(stream)
     stream.receive()
     this.onIncoming?.()
-  }
-
-  /** Data for a stream that we stopped or gave up: it is taken out of the stack, so that its windows do not shrink. */
-  #discard(id: number): void {
-    try {
-      while (this.q.streamRecv(id, this.host.buffers.room) !== null) {}
-    } catch {
-      // It is reset, or there is nothing more.
-    }
   }
 
   #arm(): void {

@@ -175,14 +175,17 @@ export class QuicStream {
     this.#queue = undefined
     this.#queuedBytes = 0
     if (this.readEnd !== undefined) return
-    this.connection.stoppedBytes += this.connection.host.limits.streamWindowBytes
+    const { connection } = this
+    connection.stoppedBytes += connection.host.limits.streamWindowBytes
+    // Read out first: what the stack drops by itself would stay counted in the window of the connection.
+    const isOver = this.#exists && connection.discard(this.id)
     try {
-      if (this.#exists) this.connection.q.streamShutdown(this.id, SHUTDOWN_READ, code)
+      if (this.#exists && !isOver) connection.q.streamShutdown(this.id, SHUTDOWN_READ, code)
     } catch {
       // The stack has seen the end already.
     }
     this.#endReading({ kind: "reset", code })
-    this.connection.touch()
+    connection.touch()
     this.#wakeReader()
   }
 
