@@ -1,20 +1,63 @@
 /**
  * `alknet`: what a node is made of, and the layers to make it from. Nothing that is not exported here is public.
  *
- * Services are exported by name; a module of layers is exported as a whole, so that a composition reads
- * `Router.layer`-like where it stands: `RouterLayer.layer`.
+ * Services are exported by name. A module of layers is exported as a whole, so that a composition says what it takes:
+ * `QuicTransport.layer`. The vault is not here: only the assembly of a node and the program may reach it.
  */
 
 // The words of the protocols: names, keys, addresses, codes.
 export { Alpn } from "./protocol/Alpn.ts"
 export { CloseCode, closeCodeName } from "./protocol/CloseCode.ts"
-export { Fingerprint } from "./protocol/identity/Fingerprint.ts"
-export { NodeId, type PeerKey } from "./protocol/identity/NodeId.ts"
 export { formatSocketAddress, parseSocketAddress, type SocketAddress } from "./protocol/SocketAddress.ts"
+export { Fingerprint, fingerprintOfNode } from "./protocol/identity/Fingerprint.ts"
+export { NodeId, type PeerKey } from "./protocol/identity/NodeId.ts"
+export { AccessControl } from "./protocol/call/AccessControl.ts"
+export { CallError } from "./protocol/call/CallError.ts"
 
-// The services: contracts, with their types and errors.
+// A node and how it reaches others.
+export * from "./services/Transport.ts"
 export * from "./services/Endpoint.ts"
+export * from "./services/Discovery.ts"
+export * from "./services/Router.ts"
+
+// Who is who, and who may do what.
 export * from "./services/Identity.ts"
 export * from "./services/PeerStore.ts"
-export * from "./services/Router.ts"
-export * from "./services/Transport.ts"
+export * from "./services/AuditLog.ts"
+export * from "./services/Capabilities.ts"
+export { makeLocalIdentity, type NodeKeyPair } from "./layers/LocalIdentity.ts"
+
+// Calls: operations, what serves them, what asks for them.
+export * from "./services/Operation.ts"
+export * from "./services/OperationGroup.ts"
+export * from "./services/OperationContext.ts"
+export {
+  type Admission,
+  type CallerView,
+  OperationRegistry,
+  type Registration as OperationRegistration,
+  RegistryError
+} from "./services/OperationRegistry.ts"
+export * from "./services/RemoteFilter.ts"
+export * from "./services/Dispatcher.ts"
+export * from "./services/CallHandler.ts"
+export * from "./services/CallClient.ts"
+export * from "./services/CallConnection.ts"
+export * from "./services/CallLimits.ts"
+
+// The layers.
+export * as QuicTransport from "./layers/transport/QuicTransport.ts"
+export * as TlsTransport from "./layers/transport/TlsTransport.ts"
+export * as CombinedTransport from "./layers/transport/CombinedTransport.ts"
+export * as EndpointLayer from "./layers/Endpoint.ts"
+export * as RouterLayer from "./layers/Router.ts"
+export * as IdentityLayer from "./layers/Identity.ts"
+export * as PeerStoreDiscovery from "./layers/PeerStoreDiscovery.ts"
+export * as SqlitePeerStore from "./layers/store/SqlitePeerStore.ts"
+export * as MemoryPeerStore from "./layers/store/MemoryPeerStore.ts"
+export * as OperationRegistryLayer from "./layers/OperationRegistry.ts"
+export * as DispatcherLayer from "./layers/call/Dispatcher.ts"
+export * as CallHandlerLayer from "./layers/handlers/CallHandler.ts"
+export * as JoinHandler from "./layers/handlers/JoinHandler.ts"
+export * as CallClientLayer from "./layers/CallClient.ts"
+export * as NodeOperations from "./layers/NodeOperations.ts"
