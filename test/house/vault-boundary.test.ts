@@ -1,104 +1,87 @@
 /**
- * Who may import the vault, and what the vault may import (VAULT-R01, VAULT-R02). Read from the import lines of every source
- * file, so that a type import counts as well.
+ * Who may import the vault, and what the vault may import (VAULT-R01, VAULT-R02): directly or over other files, types too.
  */
-import { readdirSync, readFileSync } from "node:fs"
-import { dirname, join, relative, resolve } from "node:path"
 import { assert, it } from "@effect/vitest"
+import { codeOf, readSources, referencesOf, type Source, targetOf } from "./SourceScanner.ts"
 
-const root = resolve(import.meta.dirname, "../..")
-const source = join(root, "src")
+const sources = readSources("src")
+const byPath = new Map(sources.map((source) => [source.path, source]))
 
-const files = readdirSync(source, { recursive: true, encoding: "utf8" })
-  .filter((file) => file.endsWith(".ts"))
-  .map((file) => file.replaceAll("\\", "/"))
+const isVault = (path: string): boolean =>
+  path === "src/services/Vault.ts" || path.startsWith("src/layers/vault/") || path.startsWith("src/protocol/vault/")
 
-/** Every module that a text names: static and dynamic imports, re-exports, workers, `require` and `resolve`. */
-const importsOf = (text: string): ReadonlyArray<string> => {
-  const pattern =
-    /(?:\bfrom\s*|\bimport\s*\(?\s*|\brequire\s*\(\s*|\bresolve\s*\(\s*|\bnew URL\s*\(\s*)["'`]([^"'`]+)["'`]/g
-  return [...text.matchAll(pattern)].map((match) => match[1]!)
-}
+/** The operations of a node carry its name and are no part of its assembly. */
+const isAssembly = (path: string): boolean =>
+  path.startsWith("src/layers/Node") && path !== "src/layers/NodeOperations.ts"
 
-/** The project's own files that a file imports, from `src/`. */
-const localImportsOf = (file: string): ReadonlyArray<string> =>
-  importsOf(readFileSync(join(source, file), "utf8"))
-    .filter((name) => name.startsWith("."))
-    .map((name) => relative(source, resolve(source, dirname(file), name)).replaceAll("\\", "/"))
+const mayImportVault = (path: string): boolean => isVault(path) || isAssembly(path) || path.startsWith("src/cli/")
 
-const isVault = (file: string): boolean =>
-  file === "services/Vault.ts" || file.startsWith("layers/vault/") || file.startsWith("protocol/vault/")
+/** Encoders that import nothing of the project. */
+const LEAF_ENCODERS = new Set(["src/protocol/ZBase32.ts"])
 
-/** The assembly, the command line, and the public entries, which hold nothing but re-exports. */
-const isAllowedImporter = (file: string): boolean =>
-  isVault(file) || /^layers\/Node[^/]*(?:\/|$)/.test(file) || file.startsWith("cli/") || isPublicEntry(file)
-const isPublicEntry = (file: string): boolean => file === "index.ts" || file === "testing.ts"
+const importsOf = ({ path, text }: Source): ReadonlyArray<string> =>
+  referencesOf(text).flatMap(({ specifier }) => targetOf(path, specifier) ?? [])
 
-/** Encoders without any dependency of their own. */
-const LEAF_ENCODERS = new Set(["protocol/ZBase32.ts"])
-
-it("VAULT-045 only the vault, the assembly and the command line import the vault", () => {
-  const offenders = files
-    .filter((file) => !isAllowedImporter(file))
-    .flatMap((file) =>
-      localImportsOf(file)
-        .filter(isVault)
-        .map((vault) => `${file} -> ${vault}`)
-    )
-  assert.deepStrictEqual(offenders, [])
-})
-
-it("VAULT-045 the vault imports nothing of the project but itself and leaf encoders", () => {
-  const vault = files.filter(isVault)
-  assert.isAbove(vault.length, 15)
-  const offenders = vault.flatMap((file) =>
-    localImportsOf(file)
-      .filter((imported) => !isVault(imported) && !LEAF_ENCODERS.has(imported))
-      .map((imported) => `${file} -> ${imported}`)
+/** One line for each import that is not allowed, in either direction. */
+const violations = (all: ReadonlyArray<Source>): ReadonlyArray<string> =>
+  all.flatMap((source) =>
+    importsOf(source)
+      .filter((target) =>
+        isVault(source.path)
+          ? !isVault(target) && !LEAF_ENCODERS.has(target)
+          : isVault(target) && !mayImportVault(source.path)
+      )
+      .map((target) => `${source.path} -> ${target}`)
   )
-  assert.deepStrictEqual(offenders, [])
-  for (const encoder of LEAF_ENCODERS) assert.deepStrictEqual(localImportsOf(encoder), [])
+
+it("VAULT-045 only the assembly and the program import the vault, and the vault only leaf encoders", () => {
+  assert.isAbove(sources.filter(({ path }) => isVault(path)).length, 15)
+  assert.deepStrictEqual(violations(sources), [])
+  for (const path of LEAF_ENCODERS) assert.deepStrictEqual(importsOf(byPath.get(path)!), [])
 })
 
-it("VAULT-045 no operation, handler, route, transport or store reaches the vault over any path of imports", () => {
-  const reached = new Map<string, string>()
-  const starts = files.filter((file) => !isAllowedImporter(file))
-  for (const start of starts) {
-    const seen = new Set<string>()
-    const walk = (file: string): void => {
-      if (seen.has(file) || !files.includes(file)) return
-      seen.add(file)
-      if (isVault(file)) reached.set(start, file)
-      for (const next of localImportsOf(file)) walk(next)
+it("VAULT-045 no operation, handler, route, transport, store or public entry reaches the vault over other files", () => {
+  const starts = sources.map(({ path }) => path).filter((path) => !mayImportVault(path))
+  assert.isAbove(starts.length, 20)
+  const seen = new Set<string>()
+  const walk = (path: string, trail: ReadonlyArray<string>): void => {
+    if (seen.has(path)) return
+    seen.add(path)
+    const source = byPath.get(path)
+    assert.isFalse(isVault(path), [...trail, path].join(" -> "))
+    for (const target of source === undefined ? [] : importsOf(source)) walk(target, [...trail, path])
+  }
+  for (const start of starts) walk(start, [])
+})
+
+it("VAULT-046 the vault reads no environment variable and no argument", () => {
+  for (const { path, text } of sources.filter((source) => isVault(source.path))) {
+    assert.notMatch(codeOf(text), /process\.(?:env|argv)\b|\bConfig(?:Provider)?\./, path)
+  }
+})
+
+it("each rule finds a planted violation, in both directions", () => {
+  const planted: ReadonlyArray<readonly [path: string, specifier: string]> = [
+    ["src/layers/handlers/CallHandler.ts", "../vault/FileVault.ts"],
+    ["src/layers/NodeOperations.ts", "../services/Vault.ts"],
+    ["src/layers/LocalIdentity.ts", "../protocol/vault/KeyPath.ts"],
+    ["src/index.ts", "./services/Vault.ts"],
+    ["src/layers/vault/FileVault.ts", "../Router.ts"],
+    ["src/services/Vault.ts", "./Identity.ts"],
+    ["src/protocol/vault/VaultFile.ts", "../identity/NodeId.ts"]
+  ]
+  for (const [path, specifier] of planted) {
+    for (const text of [`import type { x } from "${specifier}"`, `const x = import("${specifier}")`]) {
+      assert.lengthOf(violations([{ path, text }]), 1, path)
     }
-    walk(start)
   }
-  assert.deepStrictEqual([...reached], [])
-})
-
-it("the public entries only re-export, so that the vault reaches nobody through them", () => {
-  for (const file of files.filter(isPublicEntry)) {
-    const code = readFileSync(join(source, file), "utf8")
-      .replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, "")
-      .replace(/export\s+(?:type\s+)?(?:\*(?:\s+as\s+\w+)?|\{[^}]*\})\s+from\s+"[^"]+"/g, "")
-    assert.strictEqual(code.trim(), "", file)
+  const allowed: ReadonlyArray<readonly [path: string, specifier: string]> = [
+    ["src/layers/Node.ts", "./vault/FileVault.ts"],
+    ["src/cli/commands/vault.ts", "../../services/Vault.ts"],
+    ["src/layers/vault/OpenVault.ts", "../../protocol/ZBase32.ts"],
+    ["src/layers/vault/OpenVault.ts", "../../protocol/vault/KeyPath.ts"]
+  ]
+  for (const [path, specifier] of allowed) {
+    assert.deepStrictEqual(violations([{ path, text: `import { x } from "${specifier}"` }]), [])
   }
-  const importers = files.filter((file) => localImportsOf(file).some(isPublicEntry))
-  assert.deepStrictEqual(importers, [])
-})
-
-it("VAULT-R03 the vault reads no environment variable and no argument", () => {
-  for (const file of files.filter(isVault)) {
-    assert.notMatch(readFileSync(join(source, file), "utf8"), /process\.(?:env|argv)\b|ConfigProvider|\bConfig\./, file)
-  }
-})
-
-it("the reader of import lines sees every kind of them", () => {
-  const text = `import a from "./a.ts"\nimport type { b } from './b.ts'\nexport * from "./c.ts"\nimport "./d.ts"
-    const e = await import("./e.ts")\nrequire("./f.ts")\nnew URL("./g.ts", x)\nimport {\n  h\n} from "./h.ts"
-    type I = import("./i.ts").I`
-  assert.deepStrictEqual(
-    importsOf(text),
-    ["a", "b", "c", "d", "e", "f", "g", "h", "i"].map((name) => `./${name}.ts`)
-  )
 })
