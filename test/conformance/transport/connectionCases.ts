@@ -230,12 +230,12 @@ export const connectionCases = (provider: TransportProvider): void => {
 const idleCases = (provider: TransportProvider): void => {
   const title = "TR-016 a connection on which nothing moves ends as idle where it is not kept alive"
   const idle = Effect.gen(function* () {
-    const { dialed, accepted } = yield* pair(provider, { idleTimeout: "400 millis", keepAlive: false })
+    const { dialed, accepted } = yield* pair(provider, { idleTimeout: provider.idleMillis, keepAlive: false })
     const ends = yield* Effect.forkChild(Effect.all([dialed.closed, accepted.closed], { concurrency: 2 }))
     if (provider.virtual) {
-      yield* TestClock.adjust("399 millis")
+      yield* TestClock.adjust(provider.idleMillis - 1)
       assert.isUndefined(ends.pollUnsafe())
-      yield* TestClock.adjust("2 millis")
+      yield* TestClock.adjust(2)
     }
     const reasons = yield* soon("the idle timeout", Fiber.join(ends))
     assert.include(
@@ -249,9 +249,10 @@ const idleCases = (provider: TransportProvider): void => {
 
   const keptTitle = "TR-016 a connection that is used outlives its idle time by keep-alive"
   const kept = Effect.gen(function* () {
-    const connections = yield* pair(provider, { idleTimeout: "400 millis", keepAlive: true })
+    const connections = yield* pair(provider, { idleTimeout: provider.idleMillis, keepAlive: true })
     const { left, right } = yield* joined(connections)
-    yield* provider.virtual ? TestClock.adjust("2 seconds") : Effect.sleep("1200 millis")
+    const longer = provider.idleMillis * 1.5
+    yield* provider.virtual ? TestClock.adjust(longer) : Effect.sleep(longer)
     yield* left.writeLast(bytesOf(7))
     assert.strictEqual((yield* soon("the bytes", readAll(right))).length, 7)
   })

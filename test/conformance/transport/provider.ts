@@ -38,6 +38,8 @@ export interface TransportProvider {
   readonly multiStream: boolean
   /** Whether the transport has no real I/O, so that time can be virtual. */
   readonly virtual: boolean
+  /** An idle time that the cases wait for. */
+  readonly idleMillis: number
   /** Most bytes that a writer may be ahead of a reader that does not read. */
   readonly bufferedMax: number
   /** Addresses that a listener is bound to in the cases. */

@@ -1,5 +1,6 @@
 /** The transport layers that claim the contract. A name that is not here fails the run. */
 import { Context, Duration, Effect, Layer } from "effect"
+import * as FaultyTransport from "../../../src/layers/transport/FaultyTransport.ts"
 import * as MemoryTransport from "../../../src/layers/transport/MemoryTransport.ts"
 import * as QuicTransport from "../../../src/layers/transport/QuicTransport.ts"
 import * as TlsTransport from "../../../src/layers/transport/TlsTransport.ts"
@@ -10,6 +11,7 @@ const memory = (name: string, multiStream: boolean): TransportProvider => ({
   name,
   multiStream,
   virtual: true,
+  idleMillis: 400,
   bufferedMax: 262_144 + 65_536,
   hosts: ["127.0.0.1", "::1"],
   make: Effect.fnUntraced(function* (settings: Settings) {
@@ -27,6 +29,7 @@ const tls: TransportProvider = {
   name: "tls",
   multiStream: false,
   virtual: false,
+  idleMillis: 400,
   // What our two sides read and write ahead, and the buffers of two loopback sockets.
   bufferedMax: 16 * 1_048_576,
   hosts: ["127.0.0.1", "::1"],
@@ -43,10 +46,12 @@ const quic: TransportProvider = {
   virtual: false,
   // The window of a stream on both sides.
   bufferedMax: 24 * 1_048_576,
+  // Its keep-alive looks once a second.
+  idleMillis: 2_500,
   hosts: ["127.0.0.1", "::1"],
   make: Effect.fnUntraced(function* ({ idleTimeout, keepAlive, streamsMax }: Settings) {
     const limits = {
-      ...(idleTimeout && { idleMillis: Duration.toMillis(idleTimeout), keepAliveMillis: 100 }),
+      ...(idleTimeout && { idleMillis: Duration.toMillis(idleTimeout), keepAliveMillis: 500 }),
       ...(keepAlive === false && { keepAliveMillis: 3_600_000 }),
       ...(streamsMax && { streams: streamsMax })
     }
@@ -55,7 +60,31 @@ const quic: TransportProvider = {
   })
 }
 
-const registry: ReadonlyArray<TransportProvider> = [memory("memory", true), memory("memory-single", false), tls, quic]
+/** With faults that may happen but do not: the wrapper itself must keep the contract. */
+const faulty: TransportProvider = {
+  ...memory("faulty", true),
+  make: Effect.fnUntraced(function* (settings: Settings) {
+    const network = yield* Layer.build(MemoryTransport.MemoryNetwork.layer)
+    const build = (options: MemoryTransport.Options) => {
+      const inner = MemoryTransport.layerWith({ ...settings, ...options }).pipe(
+        Layer.provide(Layer.succeedContext(network))
+      )
+      return Effect.map(Layer.build(FaultyTransport.layer(inner, { seed: 1 })), (built) =>
+        Context.get(built, Transport)
+      )
+    }
+    const { cut } = Context.get(network, MemoryTransport.MemoryNetwork)
+    return { transport: yield* build({}), anonymous: yield* build({ anonymous: true }), cut }
+  })
+}
+
+const registry: ReadonlyArray<TransportProvider> = [
+  memory("memory", true),
+  memory("memory-single", false),
+  faulty,
+  tls,
+  quic
+]
 
 /** The provider of that name; an unknown name is an error of the caller. */
 export const provider = (name: string): TransportProvider => {

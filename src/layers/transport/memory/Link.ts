@@ -198,9 +198,8 @@ export class LinkEnd implements Connection {
       : Option.none()
   }
 
-  close(code: CloseCode, reason: string): Effect.Effect<void> {
-    return Effect.sync(() => this.#link.close(this, "app", code, reason))
-  }
+  readonly close = (code: CloseCode, reason: string): Effect.Effect<void> =>
+    Effect.sync(() => this.#link.close(this, "app", code, reason))
 
   /** The one stream of a single-stream connection. */
   giveOnlyStream(stream: MemoryStream): void {
@@ -315,27 +314,21 @@ export class MemoryStream implements BiStream {
     this.finish = Effect.suspend(() => this.#send(NOTHING, true))
   }
 
-  write(bytes: Uint8Array): ReturnType<BiStream["write"]> {
-    return this.#send(bytes, false)
-  }
+  readonly write = (bytes: Uint8Array): ReturnType<BiStream["write"]> => this.#send(bytes, false)
 
-  writeLast(bytes: Uint8Array): ReturnType<BiStream["writeLast"]> {
-    return this.#send(bytes, true)
-  }
+  readonly writeLast = (bytes: Uint8Array): ReturnType<BiStream["writeLast"]> => this.#send(bytes, true)
 
-  reset(code: number): Effect.Effect<void> {
-    return Effect.sync(() => {
+  readonly reset = (code: number): Effect.Effect<void> =>
+    Effect.sync(() => {
       this.#visible()
       this.#out.reset(code)
     })
-  }
 
-  stop(code: number): Effect.Effect<void> {
-    return Effect.sync(() => {
+  readonly stop = (code: number): Effect.Effect<void> =>
+    Effect.sync(() => {
       this.#visible()
       this.#in.stop(code)
     })
-  }
 
   #send(bytes: Uint8Array, last: boolean): ReturnType<BiStream["write"]> {
     if (this.#announce === undefined) return this.#out.write(bytes, last)

@@ -106,14 +106,13 @@ export class TlsConnection implements Connection {
     this.#watchIdle(settings.idleMillis)
   }
 
-  close(code: CloseCode, reason: string): Effect.Effect<void> {
-    return Effect.sync(() => {
+  readonly close = (code: CloseCode, reason: string): Effect.Effect<void> =>
+    Effect.sync(() => {
       if (this.#error !== undefined) return
       this.#settle({ by: "local", kind: "app", code, reason: cutReason(reason) })
       if (ORDERLY.has(code)) this.#endThenDestroy(this.#settings.closeDrainMillis)
       else this.#reset()
     })
-  }
 
   /** Ends orderly, and completes when the socket is gone: what the end of a scope does. */
   shutdown(code: CloseCode): Effect.Effect<void> {

@@ -70,8 +70,8 @@ export class TlsStream implements BiStream {
     })
   }
 
-  write(bytes: Uint8Array): Effect.Effect<void, StreamReset | ConnectionClosed> {
-    return Effect.suspend(() => {
+  readonly write = (bytes: Uint8Array): Effect.Effect<void, StreamReset | ConnectionClosed> =>
+    Effect.suspend(() => {
       const refused = this.#refusal()
       if (refused !== undefined) return refused
       if (bytes.length === 0) return Exit.void
@@ -84,28 +84,24 @@ export class TlsStream implements BiStream {
       this.#socket.write(new Uint8Array(bytes))
       return Exit.void
     })
-  }
 
-  writeLast(bytes: Uint8Array): Effect.Effect<void, StreamReset | ConnectionClosed> {
-    return Effect.andThen(this.write(bytes), this.finish)
-  }
+  readonly writeLast = (bytes: Uint8Array): Effect.Effect<void, StreamReset | ConnectionClosed> =>
+    Effect.andThen(this.write(bytes), this.finish)
 
-  reset(_code: number): Effect.Effect<void> {
-    return Effect.sync(() => {
+  readonly reset = (_code: number): Effect.Effect<void> =>
+    Effect.sync(() => {
       if (this.#closed !== undefined || (this.#socket.writableFinished && this.peerEnded)) return
       this.wasReset = true
       this.#cutOff()
     })
-  }
 
-  stop(code: number): Effect.Effect<void> {
-    return Effect.sync(() => {
+  readonly stop = (code: number): Effect.Effect<void> =>
+    Effect.sync(() => {
       if (this.peerEnded && this.#chunks.length === 0) return
       this.#readExit ??= Exit.fail(new StreamReset({ side: "read", code }))
       this.discard()
       this.#reader.wake()
     })
-  }
 
   /** What waits and what still comes is dropped. */
   discard(): void {
