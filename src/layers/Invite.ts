@@ -8,7 +8,7 @@
 import { randomBytes } from "node:crypto"
 import { Clock, Duration, Effect, Redacted, Result, Schema } from "effect"
 import type { NodeId } from "../protocol/identity/NodeId.ts"
-import { scopesCover } from "../protocol/identity/Scope.ts"
+import { parseScopePattern, scopesCover } from "../protocol/identity/Scope.ts"
 import { encodeTicket, TICKET_CONTEXT } from "../protocol/identity/Ticket.ts"
 import { ticketAddressOf } from "../protocol/identity/TicketAddress.ts"
 import {
@@ -78,6 +78,10 @@ const issue = Effect.fnUntraced(function* (
   longest: Duration.Duration
 ): Effect.fn.Return<IssuedGrant, IssueError | StoreError, Identity | PeerStore> {
   const { local } = yield* Identity
+  if (!options.scopes.every((scope) => Result.isSuccess(parseScopePattern(scope)))) {
+    const hint = "write scopes as SERVICE:ACTION[:RESOURCE], for example git:read:*"
+    return yield* new IssueError({ reason: "Invalid", hint })
+  }
   const held = options.issuer === "operator" ? ["*"] : options.issuer.scopes
   if (!scopesCover(held, options.scopes)) {
     return yield* new IssueError({ reason: "Exceeds", hint: "it would allow what its issuer may not do" })

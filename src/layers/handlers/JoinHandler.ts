@@ -9,6 +9,7 @@
  */
 import { Clock, Duration, Effect, Layer, Redacted, Result, SubscriptionRef } from "effect"
 import { CloseCode } from "../../protocol/CloseCode.ts"
+import { nameOfCredential } from "../../protocol/identity/Credential.ts"
 import {
   decodeJoinRequest,
   encodeJoinResponse,
@@ -36,8 +37,6 @@ export interface JoinHandlerOptions {
   readonly label?: string
 }
 
-const REJECTED: JoinResponse = { v: 1, ok: false, code: "REJECTED" }
-
 /** What was decided, for the joiner and for the log. */
 interface Decision {
   readonly response: JoinResponse
@@ -56,6 +55,8 @@ const decide = Effect.fnUntraced(function* (
   joiner: NodeId | undefined,
   options: JoinHandlerOptions
 ): Effect.fn.Return<Decision, StoreError, Identity | PeerStore> {
+  if (joiner === undefined)
+    return refused("REJECTED", "nocert", nameOfCredential(Redacted.value(request.ticket)).credential)
   const { local } = yield* Identity
   const store = yield* PeerStore
   const now = Math.floor((yield* Clock.currentTimeMillis) / 1000)
@@ -77,7 +78,6 @@ const decide = Effect.fnUntraced(function* (
   }
   const { terms } = checked.success
   const credential = credentialOfGrant(terms.id)
-  if (joiner === undefined) return refused("REJECTED", "nocert", credential)
   return yield* store.redeem(terms.id, joiner, request.name).pipe(
     Effect.map(
       ({ peerId }): Decision => ({

@@ -172,18 +172,12 @@ it.effect(
   }
 )
 
-/** Ends when the process has ended with code 0; it is killed with the scope. */
-const runWriter = (path: string, prefix: string, count: number) =>
+/** Runs a script of this directory; fails where it did not end with code 0. It is killed with the scope. */
+const runScript = (script: string, ...values: ReadonlyArray<string>) =>
   Effect.callback<void, string>((resume) => {
     const child = spawn(
       process.execPath,
-      [
-        "--disable-warning=ExperimentalWarning",
-        join(import.meta.dirname, "PeerStoreWriter.ts"),
-        path,
-        prefix,
-        `${count}`
-      ],
+      ["--disable-warning=ExperimentalWarning", join(import.meta.dirname, script), ...values],
       { stdio: ["ignore", "ignore", "pipe"] }
     )
     let errors = ""
@@ -191,9 +185,32 @@ const runWriter = (path: string, prefix: string, count: number) =>
       errors += data
     })
     child.on("error", (error) => resume(Effect.fail(error.message)))
-    child.on("close", (code) => resume(code === 0 ? Effect.void : Effect.fail(`exit ${code}: ${errors}`)))
+    child.on("close", (code, signal) =>
+      resume(code === 0 ? Effect.void : Effect.fail(signal ?? `exit ${code}: ${errors}`))
+    )
     return Effect.sync(() => child.kill("SIGKILL"))
   })
+
+const runWriter = (path: string, prefix: string, count: number) =>
+  runScript("PeerStoreWriter.ts", path, prefix, `${count}`)
+
+it.live(
+  "ID-037 a process that is killed between the two writes of a redemption leaves the invite open and no peer",
+  () =>
+    Effect.gen(function* () {
+      const path = yield* newPath
+      const node = yield* open(path)
+      const joiner = newNodeId()
+      const now = Math.floor(Date.now() / 1000)
+      const grant = grantOf(1, { issuedAt: now, expiresAt: now + 3600 })
+      yield* node.issueGrant(grant)
+      assert.strictEqual(yield* Effect.flip(runScript("PeerStoreCrash.ts", path, joiner)), "SIGKILL")
+      const { grants, peers } = yield* node.list
+      assert.isUndefined(grants[0]?.redeemedBy)
+      assert.deepStrictEqual(peers, [])
+      assert.strictEqual((yield* node.redeem(grant.id, joiner, "laptop")).peerId, "laptop")
+    })
+)
 
 it.live("ID-024 two processes write 1000 transactions each: nothing is lost, nobody sees half of one", () =>
   Effect.gen(function* () {
