@@ -1,0 +1,165 @@
+/**
+ * A node under attack goes on working: calls of its peers are answered while noise, half-open handshakes and mutated
+ * packets come in, new peers get in, and what the attack took is given back.
+ */
+import { assert, it } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { NODE_SERVER_NAME } from "../../src/protocol/identity/Certificate.ts"
+import {
+  Dice,
+  garbage,
+  hold,
+  mutate,
+  randomDatagram,
+  relayTo,
+  residentBytes,
+  sendDatagrams,
+  validInitial
+} from "./Attackers.ts"
+import { type Client, ECHO, HANDSHAKE_MILLIS, type RunningNode, runNode } from "./RunningNode.ts"
+
+const MEBIBYTE = 1024 * 1024
+const MEMORY_MARGIN = 20 * MEBIBYTE
+/** A call that takes longer has lost against the attack. */
+const CALL_TIMEOUT = "5 seconds"
+const ATTACKER = "127.0.0.2"
+
+/** Calls one after another until interrupted; gives how many were answered. A call that fails ends the test. */
+const keepCalling = (client: Client) =>
+  Effect.gen(function* () {
+    const count = { answered: 0 }
+    const fiber = yield* Effect.forkScoped(
+      Effect.forever(
+        Effect.gen(function* () {
+          const message = `call ${count.answered}`
+          assert.strictEqual(yield* Effect.timeout(client.call(message), CALL_TIMEOUT), message)
+          count.answered++
+          // Leaves the loop to the others: a caller in the same process would otherwise be a flood of its own.
+          yield* Effect.sleep("1 millis")
+        })
+      )
+    )
+    return Effect.gen(function* () {
+      // A fiber that failed has failed the calls: its error is the test's.
+      if (fiber.pollUnsafe() !== undefined) yield* Fiber.join(fiber)
+      yield* Fiber.interrupt(fiber)
+      return count.answered
+    })
+  })
+
+/** A new peer of each kind gets in. */
+const letsIn = (node: RunningNode) =>
+  Effect.forEach(["quic", "tls"] as const, (transport) =>
+    Effect.gen(function* () {
+      const client = yield* Effect.timeout(node.client(transport), CALL_TIMEOUT)
+      assert.strictEqual(yield* Effect.timeout(client.call("new"), CALL_TIMEOUT), "new")
+    })
+  )
+
+/** Both kinds of clients call while the attack runs, and new ones get in while it runs and afterwards. */
+const whileServing = (node: RunningNode, attack: Effect.Effect<void>) =>
+  Effect.gen(function* () {
+    const stops = yield* Effect.forEach(["quic", "tls"] as const, (transport) =>
+      Effect.flatMap(node.client(transport), keepCalling)
+    )
+    yield* Effect.all([attack, letsIn(node)], { concurrency: 2 })
+    const answered = yield* Effect.all(stops)
+    yield* letsIn(node)
+    return { quic: answered[0] ?? 0, tls: answered[1] ?? 0 }
+  }).pipe(Effect.scoped)
+
+/** Waits until the memory is back, at most for the time of a handshake and some collections. */
+const memoryIsBack = (before: number) =>
+  Effect.gen(function* () {
+    let growth = residentBytes() - before
+    for (let left = 30; left > 0 && growth > MEMORY_MARGIN; left--) {
+      yield* Effect.sleep(HANDSHAKE_MILLIS / 10)
+      growth = residentBytes() - before
+    }
+    assert.isBelow(growth, MEMORY_MARGIN, `${(growth / MEBIBYTE).toFixed(1)} MiB more than before`)
+    return (growth / MEBIBYTE).toFixed(1)
+  })
+
+const attackTwice = (name: string, attack: (node: RunningNode, dice: Dice) => Effect.Effect<void>) =>
+  it.live(
+    name,
+    () =>
+      Effect.gen(function* () {
+        const node = yield* runNode
+        // The first round warms everything up: what it takes once is no leak.
+        yield* whileServing(node, attack(node, new Dice(1)))
+        const before = residentBytes()
+        const answered = yield* whileServing(node, attack(node, new Dice(2)))
+        const growth = yield* memoryIsBack(before)
+        console.log(`${name}: ${answered.quic} QUIC and ${answered.tls} TLS calls meanwhile, memory ${growth} MiB`)
+        assert.isAbove(answered.quic, 0)
+        assert.isAbove(answered.tls, 0)
+      }).pipe(Effect.scoped),
+    60_000
+  )
+
+attackTwice("TR-018 10,000 random datagrams", (node, dice) =>
+  sendDatagrams(ATTACKER, node.address, 10_000, () => randomDatagram(dice))
+)
+
+attackTwice("TR-018 10,000 mutated first datagrams", (node, dice) => {
+  const samples = Array.from({ length: 50 }, () => validInitial(dice, NODE_SERVER_NAME, ECHO))
+  return sendDatagrams(ATTACKER, node.address, 10_000, (index) => mutate(dice, samples[index % samples.length]!))
+})
+
+attackTwice("TR-019 3,000 handshakes over QUIC from one address that never go on", (node, dice) => {
+  const samples = Array.from({ length: 3000 }, () => validInitial(dice, NODE_SERVER_NAME, ECHO))
+  return sendDatagrams(ATTACKER, node.address, samples.length, (index) => samples[index]!)
+})
+
+attackTwice("TR-019 500 TCP connections from one address that say nothing, or half a ClientHello", (node, dice) =>
+  Effect.gen(function* () {
+    const half = Uint8Array.of(22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3, ...dice.bytes(100))
+    const held = yield* Effect.forEach(Array.from({ length: 500 }), (_, index) =>
+      hold(ATTACKER, node.address, index % 2 === 0 ? new Uint8Array(0) : half)
+    )
+    // All of them end: most at once, the others when their time for a handshake is over.
+    yield* Effect.forEach(held, ({ closed }) => closed, { concurrency: "unbounded", discard: true })
+  }).pipe(Effect.scoped)
+)
+
+attackTwice("TR-018 garbage on the TCP port", (node, dice) =>
+  Effect.gen(function* () {
+    for (let round = 0; round < 10; round++) {
+      const held = yield* Effect.forEach(garbage(dice), ([, bytes]) => hold(ATTACKER, node.address, bytes))
+      yield* Effect.forEach(held, ({ closed }) => closed, { concurrency: "unbounded", discard: true })
+    }
+  }).pipe(Effect.scoped)
+)
+
+it.live("TR-018 10,000 mutated and replayed datagrams on the path of a live connection", () =>
+  Effect.gen(function* () {
+    const node = yield* runNode
+    const relay = yield* relayTo(node.address)
+    const dice = new Dice(3)
+    const seen: Array<Uint8Array> = []
+    let injected = 0
+    let isConnected = false
+    relay.onClientDatagram = (datagram, inject) => {
+      if (seen.length < 200) seen.push(Uint8Array.from(datagram))
+      // During the handshake the bound of its bytes would end it: who sits on the path can always do that.
+      if (!isConnected) return
+      for (let copies = 0; copies < 20; copies++) {
+        inject(mutate(dice, datagram))
+        inject(seen[dice.below(seen.length)]!)
+        injected += 2
+      }
+    }
+    const client = yield* node.client("quic", relay.address)
+    assert.strictEqual(yield* client.call("first"), "first")
+    isConnected = true
+    for (let call = 0; injected < 10_000; call++) {
+      const message = `call ${call} `.repeat(200)
+      assert.strictEqual(yield* Effect.timeout(client.call(message), CALL_TIMEOUT), message)
+    }
+    // One handshake, one connection: no copy of a first datagram made another one.
+    assert.strictEqual(yield* node.connections, 1)
+    const other = yield* node.client("quic")
+    assert.strictEqual(yield* other.call("new"), "new")
+  }).pipe(Effect.scoped)
+)
