@@ -62,10 +62,11 @@ describe("commands in the documents", () => {
   for (const [name, uses] of commands) {
     it(`alknet ${name}`, async () => {
       const help = await helpOf(name.split(" "))
+      const globalHelp = await helpOf([])
       assert.match(help, new RegExp(`USAGE\\s+alknet ${name}\\b`))
       for (const { where, words } of uses) {
         for (const flag of words.filter((word) => word.startsWith("--"))) {
-          assert.include(help, flag, `${where}: alknet ${words.join(" ")}`)
+          assert.include(help + globalHelp, flag, `${where}: alknet ${words.join(" ")}`)
         }
       }
     })
