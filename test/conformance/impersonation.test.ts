@@ -287,13 +287,21 @@ for (const carrier of carriers) {
     )
 
     if (carrier.name === "tls") {
-      live("ID-012 ID-R18 a client without a certificate is anonymous", () =>
+      live("ID-012 ID-R18 a client without a certificate, or without the node's name, is anonymous", () =>
         Effect.gen(function* () {
-          const { address, isServed } = yield* arrange
-          for (const serverName of ["node.example", undefined, NODE_SERVER_NAME]) {
-            const outcome = yield* attempt({ address, serverName, credential: undefined, alpn: PUBLIC_ALPN })
-            isServed(outcome, undefined, PUBLIC_ALPN)
+          const { address, certificate, isServed, isUnseen, key } = yield* arrange
+          const credential = { chain: [certificate], proof: signedBy(key) }
+          for (const client of [
+            { serverName: "node.example", credential: undefined },
+            { serverName: undefined, credential: undefined },
+            { serverName: NODE_SERVER_NAME, credential: undefined },
+            { serverName: "node.example", credential }
+          ]) {
+            isServed(yield* attempt({ address, ...client, alpn: PUBLIC_ALPN }), undefined, PUBLIC_ALPN)
           }
+          const refused = yield* attempt({ address, serverName: "node.example", credential, alpn: NODE_ALPN })
+          assert.strictEqual(refused.code, carrier.noAlpn)
+          yield* isUnseen(refused)
         })
       )
     } else {
@@ -329,6 +337,23 @@ for (const carrier of carriers) {
           yield* isUnseen(NOTHING_HEARD)
           assert.isAbove(answered.answers(), 0)
         })
+      )
+
+      it.live("ID-012 TR-010 where the web context is on, such a client is anonymous, and gets public ALPNs only", () =>
+        Effect.gen(function* () {
+          const { address, isServed, isUnseen } = yield* arrange
+          for (const client of [
+            { serverName: "node.example" },
+            { serverName: undefined },
+            { serverName: NODE_SERVER_NAME, cutAt: 60 }
+          ]) {
+            const anonymous = { address, credential: undefined, ...client }
+            isServed(yield* attempt({ ...anonymous, alpn: PUBLIC_ALPN }), undefined, PUBLIC_ALPN)
+            const refused = yield* attempt({ ...anonymous, alpn: NODE_ALPN })
+            assert.strictEqual(refused.code, carrier.noAlpn)
+            yield* isUnseen(refused)
+          }
+        }).pipe(Effect.scoped, Effect.provide(QuicTransport.layer({ web: true })))
       )
     }
   })
