@@ -35,6 +35,11 @@ export class Admission {
     return this.#established
   }
 
+  /** Addresses that are remembered for their rate. */
+  get remembered(): number {
+    return this.#recent.size
+  }
+
   /** A slot for a handshake, or undefined where a limit is reached. `now` is in milliseconds. */
   admit(address: string, now: number): Slot | undefined {
     const group = addressGroup(address)
