@@ -29,14 +29,16 @@ const EXITS: Readonly<Record<string, ExitCode>> = {
   ScopeInvalid: 2,
   TokenRejected: 3,
   RedeemError: 3,
-  JoinRefused: 3
+  "JoinError.Ticket": 2,
+  "JoinError.Rejected": 3,
+  "JoinError.Used": 3,
+  "JoinError.Expired": 3,
+  "JoinError.NoAnswer": 4
 }
 
 /** What to do where the error itself does not say it. */
 const HINTS: Readonly<Record<string, string>> = {
-  TicketInvalid: "copy the whole ticket; it starts with alk1",
-  TicketUnsupported: "it was made by a newer version; update alknet",
-  NodeIdInvalid: "a node id has 52 characters"
+  TicketUnsupported: "it was made by a newer version; update alknet"
 }
 
 /** Why a dial did not work. */
@@ -119,7 +121,7 @@ const explainTyped = (error: unknown): Failure | undefined => {
     message: printable(message),
     // Where the sentence says it already, it is not said again.
     hint: message.includes(hint) ? "" : printable(hint),
-    exit: EXITS[tag] ?? 1
+    exit: EXITS[tag] ?? EXITS[`${tag}.${textOf(error, "reason")}`] ?? 1
   })
 }
 

@@ -21,3 +21,16 @@ export const printableShort = (text: string): string => {
   const safe = printable(text)
   return safe.length > SHOWN_MAX ? `${safe.slice(0, SHOWN_MAX - 1)}…` : safe
 }
+
+/** A JSON value in lines for people; what is unsafe in its texts is escaped as JSON escapes, so that it is the same value. */
+export const printableJson = (value: unknown): string =>
+  (JSON.stringify(value, null, 2) ?? "null")
+    .split("\n")
+    .map((line) =>
+      line.replace(UNSAFE, (character) =>
+        [...Array(character.length).keys()]
+          .map((index) => `\\u${character.charCodeAt(index).toString(16).padStart(4, "0")}`)
+          .join("")
+      )
+    )
+    .join("\n")

@@ -3,9 +3,21 @@
  */
 import { Effect } from "effect"
 import { Argument, Command } from "effect/cli"
+import { call } from "./commands/Call.ts"
 import { config } from "./commands/Config.ts"
+import { doctor } from "./commands/Doctor.ts"
+import { id } from "./commands/Id.ts"
+import { invite } from "./commands/Invite.ts"
+import { join } from "./commands/Join.ts"
 import { keys } from "./commands/Keys.ts"
+import { lock } from "./commands/Lock.ts"
+import { ops } from "./commands/Ops.ts"
 import { peers } from "./commands/Peers.ts"
+import { ping } from "./commands/Ping.ts"
+import { proxy } from "./commands/Proxy.ts"
+import { status } from "./commands/Status.ts"
+import { unlock } from "./commands/Unlock.ts"
+import { up } from "./commands/Up.ts"
 import { vault } from "./commands/Vault.ts"
 import { globalFlags } from "./Globals.ts"
 import { Home } from "./Home.ts"
@@ -45,9 +57,10 @@ export const program = Command.make("alknet").pipe(
     { command: "alknet call desk services/list", description: "call an operation of a peer" }
   ]),
   Command.withSubcommands([
-    { group: "Node", commands: [vault, config] },
-    { group: "Access", commands: [peers, keys] },
-    { group: "Help", commands: [help, completions] }
+    { group: "Node", commands: [up, id, status, unlock, lock, vault, config] },
+    { group: "Access", commands: [invite, join, peers, keys] },
+    { group: "Peers", commands: [call, ops, ping, proxy] },
+    { group: "Help", commands: [doctor, help, completions] }
   ]),
   Command.provide(Output.layer),
   Command.provide(Home.layer),

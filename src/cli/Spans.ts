@@ -12,6 +12,6 @@ export const spanFlag = (name: string, description: string): Flag.Flag<number> =
     Flag.withDescription(description),
     Flag.filterMap(
       (text) => Option.map(Option.fromUndefinedOr(parseSpan(text)), Duration.toSeconds),
-      (text) => `"${text}" is no span of time; write a number and s, m, h or d, such as 90s, 8h, 30d`
+      () => "a number and one of s, m, h, d, such as 90s, 8h, 30d"
     )
   )

@@ -4,7 +4,6 @@
  * SIGINT, SIGTERM and SIGHUP interrupt the command, which ends orderly and within two seconds; a second signal ends the
  * process at once.
  */
-import { readFileSync } from "node:fs"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Cause, Effect, Exit, Runtime } from "effect"
 import { CliConfig, type CliError, CliOutput, Command, GlobalFlag } from "effect/cli"
@@ -14,6 +13,7 @@ import { layerLog } from "./LogLine.ts"
 import { writeTo } from "./Output.ts"
 import { printable } from "./Printable.ts"
 import { program } from "./Program.ts"
+import { version } from "./Version.ts"
 
 const arguments_ = process.argv.slice(2)
 
@@ -72,8 +72,6 @@ const report = (failure: Failure): Effect.Effect<ExitCode> => {
     : `alknet: ${message}${hint === "" ? "" : ` (${hint})`}`
   return Effect.as(writeTo(process.stderr, `${text}\n`), exit)
 }
-
-const version: string = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")).version
 
 const isCliError = (error: unknown): error is CliError.CliError =>
   typeof error === "object" && error !== null && "~effect/cli/CliError" in error

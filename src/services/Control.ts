@@ -39,7 +39,7 @@ export const NodeReport = Schema.Struct({
   addresses: Schema.Array(Schema.String),
   /** A plain ticket: how to reach the node, no rights. */
   ticket: Schema.String,
-  alpns: Schema.Array(ServedAlpn),
+  serves: Schema.Array(ServedAlpn),
   /** Milliseconds since the epoch. */
   startedAt: Schema.Finite,
   /** Resident memory of the process, in bytes. */

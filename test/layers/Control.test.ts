@@ -31,7 +31,7 @@ const reportOf = (nodeId: string): NodeReport => ({
   fingerprint: `ed25519:${"0".repeat(64)}`,
   addresses: ["127.0.0.1:4433"],
   ticket: "alk1test",
-  alpns: [{ alpn: "test/echo", access: "anonymous", description: "echo" }],
+  serves: [{ alpn: "test/echo", access: "anonymous", description: "echo" }],
   startedAt: 1,
   memoryBytes: 2,
   connections: [],
