@@ -16,12 +16,13 @@ import {
   sendDatagrams,
   validInitial
 } from "./Attackers.ts"
-import { type Client, ECHO, HANDSHAKE_MILLIS, type RunningNode, runNode } from "./RunningNode.ts"
+import { type Client, HANDSHAKE_MILLIS, type RunningNode, runNode } from "./RunningNode.ts"
 
 const MEBIBYTE = 1024 * 1024
 const MEMORY_MARGIN = 20 * MEBIBYTE
 /** A call that takes longer has lost against the attack. */
 const CALL_TIMEOUT = "5 seconds"
+const CALL = "alknet/call"
 const ATTACKER = "127.0.0.2"
 
 /** Calls one after another until interrupted; gives how many were answered. A call that fails ends the test. */
@@ -103,12 +104,12 @@ attackTwice("TR-018 10,000 random datagrams", (node, dice) =>
 )
 
 attackTwice("TR-018 10,000 mutated first datagrams", (node, dice) => {
-  const samples = Array.from({ length: 50 }, () => validInitial(dice, NODE_SERVER_NAME, ECHO))
+  const samples = Array.from({ length: 50 }, () => validInitial(dice, NODE_SERVER_NAME, CALL))
   return sendDatagrams(ATTACKER, node.address, 10_000, (index) => mutate(dice, samples[index % samples.length]!))
 })
 
 attackTwice("TR-019 3,000 handshakes over QUIC from one address that never go on", (node, dice) => {
-  const samples = Array.from({ length: 3000 }, () => validInitial(dice, NODE_SERVER_NAME, ECHO))
+  const samples = Array.from({ length: 3000 }, () => validInitial(dice, NODE_SERVER_NAME, CALL))
   return sendDatagrams(ATTACKER, node.address, samples.length, (index) => samples[index]!)
 })
 

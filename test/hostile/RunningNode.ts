@@ -1,43 +1,46 @@
 /**
- * A whole node on loopback, with both transports on one port, and clients of it: what the hostile tests attack while it
- * works. The parts are the real ones; only the table of peers is a map, and the handshake time is short, so that a test
+ * A whole node on loopback, with both transports on one port, and peers that call its operations: what the hostile tests
+ * attack while it works. The parts are the real ones; state is in memory, and the handshake time is short, so that a test
  * sees what a flood leaves behind.
  */
-import { Effect, Layer, Option, type Scope, SubscriptionRef } from "effect"
+import { Effect, Layer, Schema, type Scope } from "effect"
+import * as CallClientLayer from "../../src/layers/CallClient.ts"
+import * as DispatcherLayer from "../../src/layers/call/Dispatcher.ts"
 import * as EndpointLayer from "../../src/layers/Endpoint.ts"
+import * as CallHandlerLayer from "../../src/layers/handlers/CallHandler.ts"
+import * as IdentityLayer from "../../src/layers/Identity.ts"
 import { makeEphemeralIdentity } from "../../src/layers/LocalIdentity.ts"
+import * as OperationRegistryLayer from "../../src/layers/OperationRegistry.ts"
+import * as PeerStoreDiscovery from "../../src/layers/PeerStoreDiscovery.ts"
 import * as RouterLayer from "../../src/layers/Router.ts"
+import * as MemoryPeerStore from "../../src/layers/store/MemoryPeerStore.ts"
 import * as CombinedTransport from "../../src/layers/transport/CombinedTransport.ts"
 import * as QuicTransport from "../../src/layers/transport/QuicTransport.ts"
 import * as TlsTransport from "../../src/layers/transport/TlsTransport.ts"
-import { Alpn } from "../../src/protocol/Alpn.ts"
+import { AccessControl } from "../../src/protocol/call/AccessControl.ts"
 import { fingerprintOfNode } from "../../src/protocol/identity/Fingerprint.ts"
-import type { NodeId } from "../../src/protocol/identity/NodeId.ts"
 import type { SocketAddress } from "../../src/protocol/SocketAddress.ts"
 import { AuditLog } from "../../src/services/AuditLog.ts"
-import { Discovery } from "../../src/services/Discovery.ts"
+import { CallClient } from "../../src/services/CallClient.ts"
 import { Endpoint } from "../../src/services/Endpoint.ts"
-import { Identity, type LocalIdentity } from "../../src/services/Identity.ts"
-import type { Snapshot } from "../../src/services/PeerStore.ts"
-import { Router } from "../../src/services/Router.ts"
-import type { BiStream, Transport } from "../../src/services/Transport.ts"
-
-export const ECHO = Alpn.make("test/echo")
+import { Operation } from "../../src/services/Operation.ts"
+import { OperationGroup } from "../../src/services/OperationGroup.ts"
+import { PeerStore } from "../../src/services/PeerStore.ts"
+import type { Transport } from "../../src/services/Transport.ts"
 
 /** Time for a handshake at the node under attack. */
 export const HANDSHAKE_MILLIS = 1000
 
 export interface RunningNode {
-  readonly nodeId: NodeId
   readonly address: SocketAddress
-  /** Accepted connections that live now. */
+  /** Live connections of the node. */
   readonly connections: Effect.Effect<number>
-  /** A client in its own right: its own key, its own sockets, one transport. It dials the node, or what relays to it. */
-  readonly client: (transport: "quic" | "tls", through?: SocketAddress) => Effect.Effect<Client, never, Scope.Scope>
+  /** A peer in its own right: its own key, its own sockets, one transport. It dials the node, or what relays to it. */
+  readonly client: (transport: "quic" | "tls", through?: SocketAddress) => Effect.Effect<Client, unknown, Scope.Scope>
 }
 
 export interface Client {
-  /** Sends a message on a stream and gets it back. The connection is kept for the next one. */
+  /** Calls the operation that gives back what it gets. */
   readonly call: (message: string) => Effect.Effect<string, unknown>
 }
 
@@ -46,89 +49,58 @@ const transports = {
   tls: TlsTransport.layer({ handshakeTimeout: HANDSHAKE_MILLIS })
 }
 
-/** An identity service over a set of keys that may do everything. */
-const identityOf = (local: LocalIdentity, peers: ReadonlySet<string>) =>
-  Layer.effect(
-    Identity,
-    Effect.gen(function* () {
-      const empty: Snapshot = { revision: 0, peers: [], apiKeys: [], grants: [] }
-      const snapshot = yield* SubscriptionRef.make(empty)
-      const resolve = (fingerprint: string) =>
-        Effect.sync(() =>
-          peers.has(fingerprint) ? Option.some({ id: "peer", scopes: ["**"], resources: {} }) : Option.none()
-        )
-      return Identity.of({
-        local,
-        snapshot,
-        resolveFromFingerprint: resolve,
-        resolveFromToken: () => Effect.succeed(Option.none()),
-        resolveRequest: ({ peerKey }) =>
-          peerKey === undefined ? Effect.succeed(Option.none()) : resolve(fingerprintOfNode(peerKey))
-      })
-    })
-  )
-
-const buildNode = (
-  local: LocalIdentity,
-  peers: ReadonlySet<string>,
-  transport: Layer.Layer<Transport>,
-  options: EndpointLayer.EndpointOptions
-) => {
-  const discovery = Layer.succeed(Discovery, { lookup: () => Effect.succeed([]), reached: () => Effect.void })
-  const services = Layer.mergeAll(identityOf(local, peers), discovery, AuditLog.layerSilent, transport)
-  return Layer.build(EndpointLayer.layer(options).pipe(Layer.provideMerge(RouterLayer.layer), Layer.provide(services)))
-}
-
-export const runNode: Effect.Effect<RunningNode, unknown, Scope.Scope> = Effect.gen(function* () {
-  const local = yield* makeEphemeralIdentity
-  const peers = new Set<string>()
-  const context = yield* buildNode(local, peers, CombinedTransport.layer(transports.quic, transports.tls), {
-    listen: [{ host: "127.0.0.1", port: 0 }]
-  })
-  const { endpoint, router } = yield* Effect.provide(Effect.all({ endpoint: Endpoint, router: Router }), context)
-  yield* router.register({
-    alpn: ECHO,
-    access: "known-peer",
-    accept: (connection) =>
-      Effect.forever(Effect.flatMap(connection.accept, (stream) => Effect.forkChild(echo(stream))))
-  })
-  const address = endpoint.addresses[0]
-  if (address === undefined) return yield* Effect.die("the node listens nowhere")
-  return {
-    nodeId: local.nodeId,
-    address,
-    connections: Effect.map(endpoint.connections, (live) => live.length),
-    client: (transport, through = address) =>
-      Effect.gen(function* () {
-        const identity = yield* makeEphemeralIdentity
-        peers.add(fingerprintOfNode(identity.nodeId))
-        const built = yield* Effect.orDie(buildNode(identity, new Set(), transports[transport], {}))
-        const dialer = yield* Effect.provide(Effect.service(Endpoint), built)
-        const connection = yield* Effect.orDie(dialer.connect({ nodeId: local.nodeId, addresses: [through] }, ECHO))
-        // Over TCP the connection is its only stream.
-        const only = connection.multiStream ? undefined : yield* Effect.orDie(connection.open)
-        return {
-          call: (message) =>
-            Effect.flatMap(only === undefined ? connection.open : Effect.succeed(only), (stream) =>
-              callOn(stream, message, only === undefined)
-            )
-        }
-      })
-  }
+const Echo = Operation.query("test/echo", {
+  description: "Gives back what it gets.",
+  input: Schema.String,
+  output: Schema.String,
+  access: AccessControl.scopes("test:echo"),
+  visibility: "external"
 })
 
-const echo = (stream: BiStream) =>
-  Effect.ignore(
-    Effect.forever(Effect.flatMap(stream.read, (bytes) => stream.write(bytes))).pipe(
-      Effect.catchTag("EndOfStream", () => stream.finish)
-    )
-  )
+const operations = OperationGroup.make(Operation.implement(Echo, (message) => Effect.succeed(message)))
 
-const callOn = (stream: BiStream, message: string, isLast: boolean) =>
-  Effect.gen(function* () {
-    yield* isLast ? stream.writeLast(Buffer.from(message)) : stream.write(Buffer.from(message))
-    let heard = ""
-    while (heard.length < message.length) heard += Buffer.from(yield* stream.read).toString()
-    if (isLast) yield* Effect.ignore(stream.read)
-    return heard
-  })
+/** A node with a key of its own that serves `alknet/call` where it listens. */
+const buildNode = Effect.fnUntraced(function* (
+  transport: Layer.Layer<Transport>,
+  listen: ReadonlyArray<SocketAddress>
+) {
+  const local = yield* makeEphemeralIdentity
+  const parts = Layer.mergeAll(CallHandlerLayer.layer, CallClientLayer.layer).pipe(
+    Layer.provide(DispatcherLayer.layer),
+    Layer.provide(OperationRegistryLayer.layer(operations)),
+    Layer.provideMerge(EndpointLayer.layer({ listen })),
+    Layer.provideMerge(RouterLayer.layer),
+    Layer.provide(PeerStoreDiscovery.layer),
+    Layer.provideMerge(IdentityLayer.layer(local)),
+    Layer.provideMerge(MemoryPeerStore.layer({ local: local.nodeId })),
+    Layer.provide(Layer.mergeAll(AuditLog.layerSilent, transport))
+  )
+  const services = Effect.all({ endpoint: Endpoint, peers: PeerStore, calls: CallClient })
+  return { local, ...(yield* Effect.provide(services, yield* Layer.build(parts))) }
+})
+
+export const runNode: Effect.Effect<RunningNode, unknown, Scope.Scope> = Effect.gen(function* () {
+  const node = yield* buildNode(CombinedTransport.layer(transports.quic, transports.tls), [
+    { host: "127.0.0.1", port: 0 }
+  ])
+  const address = node.endpoint.addresses[0]
+  if (address === undefined) return yield* Effect.die("the node listens nowhere")
+  let clients = 0
+  return {
+    address,
+    connections: Effect.map(node.endpoint.connections, (live) => live.length),
+    client: Effect.fnUntraced(function* (transport, through = address) {
+      const { calls, local } = yield* buildNode(transports[transport], [])
+      yield* node.peers.add({
+        peerId: `client-${++clients}`,
+        fingerprints: [fingerprintOfNode(local.nodeId)],
+        scopes: ["test:echo"],
+        resources: {},
+        enabled: true,
+        addresses: []
+      })
+      const connection = yield* calls.connect({ nodeId: node.local.nodeId, addresses: [through] })
+      return { call: (message) => connection.call(Echo, message) }
+    })
+  }
+})
