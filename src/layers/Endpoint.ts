@@ -96,21 +96,22 @@ export const layer = (
 
       /** What the pool's keys stand for: the addresses of the latest request count. */
       const wanted = new Map<string, { readonly target: DialTarget; readonly alpn: Alpn }>()
-      const pool: RcMap.RcMap<string, Connection, DialError> = yield* RcMap.make({
+      const pool = yield* RcMap.make({
         lookup: (key: string) => {
           const { alpn, target } = wanted.get(key)!
-          return Effect.tap(connect(target, alpn), (connection) =>
-            Effect.forkIn(Effect.andThen(connection.closed, forget(key)), scope)
-          )
+          return connect(target, alpn)
         },
         idleTimeToLive: options.poolIdleTime ?? Duration.seconds(30)
       })
-      const forget = (key: string): Effect.Effect<void> => RcMap.invalidate(pool, key)
 
       const open = Effect.fn("Endpoint.open")(function* (target: DialTarget, alpn: Alpn) {
         const key = `${target.nodeId} ${alpn}`
         wanted.set(key, { target, alpn })
-        const connection = yield* RcMap.get(pool, key)
+        let connection = yield* RcMap.get(pool, key)
+        if (yield* hasEnded(connection)) {
+          yield* RcMap.invalidate(pool, key)
+          connection = yield* RcMap.get(pool, key)
+        }
         return yield* Effect.acquireRelease(connection.open, (stream, exit) =>
           Exit.isSuccess(exit) ? Effect.ignore(stream.finish) : Effect.andThen(stream.reset(0), stream.stop(0))
         )
@@ -149,7 +150,8 @@ const trackConnections = (audit: AuditLog["Service"], identity: Identity["Servic
     }
     const add = (connection: Connection): Effect.Effect<void, never, Scope.Scope> =>
       Effect.gen(function* () {
-        const { alpn, close, id, peer, remoteAddress, side, stats, transport } = connection
+        const { alpn, id, peer, remoteAddress, side, stats, transport } = connection
+        const close: Connection["close"] = (code, reason) => connection.close(code, reason)
         const since = yield* Clock.currentTimeMillis
         const known = side === "dialed" && (yield* isKnown(identity, peer))
         const entry: Tracked = { id, alpn, side, transport, peer, remoteAddress, since, stats, close, known }
@@ -176,6 +178,9 @@ const trackConnections = (audit: AuditLog["Service"], identity: Identity["Servic
       acceptedFrom: (peer: NodeId | undefined) => (peer === undefined ? 0 : (perPeer.get(peer) ?? 0))
     }
   })
+
+const hasEnded = (connection: Connection): Effect.Effect<boolean> =>
+  Effect.raceFirst(Effect.as(connection.closed, true), Effect.succeed(false))
 
 /** Why a connection ended, for the log: never text of the peer. */
 const closeText = (reason: CloseReason): string => {
