@@ -2,7 +2,7 @@ import { Effect, Layer } from "effect"
 import * as EndpointLayer from "../../src/layers/Endpoint.ts"
 import * as JoinHandler from "../../src/layers/handlers/JoinHandler.ts"
 import * as IdentityLayer from "../../src/layers/Identity.ts"
-import { type IssueOptions, issueInvite } from "../../src/layers/Invite.ts"
+import { type IssueOptions, issueAccess, issueInvite } from "../../src/layers/Invite.ts"
 import { type JoinOptions, join } from "../../src/layers/Join.ts"
 import { makeEphemeralIdentity } from "../../src/layers/LocalIdentity.ts"
 import * as RouterLayer from "../../src/layers/Router.ts"
@@ -13,6 +13,7 @@ import { Discovery } from "../../src/services/Discovery.ts"
 import { Endpoint } from "../../src/services/Endpoint.ts"
 import { Identity } from "../../src/services/Identity.ts"
 import { PeerStore, type StoreError } from "../../src/services/PeerStore.ts"
+import { Router } from "../../src/services/Router.ts"
 
 /** A node that serves joins on the memory network, with an empty peer store. */
 export const makeJoinNode = (
@@ -39,9 +40,9 @@ export const makeJoinNode = (
         Layer.provideMerge(services)
       )
     )
-    const { endpoint, identity, store } = yield* Effect.provide(
+    const { endpoint, identity, router, store } = yield* Effect.provide(
       Effect.gen(function* () {
-        return { endpoint: yield* Endpoint, identity: yield* Identity, store: yield* PeerStore }
+        return { endpoint: yield* Endpoint, identity: yield* Identity, router: yield* Router, store: yield* PeerStore }
       }),
       context
     )
@@ -53,9 +54,11 @@ export const makeJoinNode = (
         label: options.label ?? "desk",
         ...changes
       }).pipe(Effect.provide(context))
+    const accessWith = () =>
+      issueAccess({ issuer: "operator", scopes: ["git:read:site"], addresses: [] }).pipe(Effect.provide(context))
     const joinWith = (options: Omit<JoinOptions, "ownName"> & { readonly ownName?: string }) =>
       join({ ownName: "laptop", ...options }).pipe(Effect.provide(context))
-    return { local, identity, endpoint, store, audit, inviteWith, joinWith }
+    return { local, identity, router, endpoint, store, audit, inviteWith, accessWith, joinWith }
   })
 
 export type JoinNode = Effect.Success<ReturnType<typeof makeJoinNode>>

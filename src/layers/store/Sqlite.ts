@@ -7,7 +7,8 @@
  * a store polls `dataVersion`.
  *
  * Bodies are plain functions that return a `Result`: a failure rolls back, so does an error of SQLite. Values are always
- * bound, never put into the text of a statement. `node:sqlite` is loaded when the first database is opened.
+ * bound, never put into the text of a statement. A transaction holds up this thread, also while it waits for another
+ * process: keep bodies short. `node:sqlite` is loaded when the first database is opened.
  */
 import { closeSync, mkdirSync, openSync, statSync } from "node:fs"
 import { dirname } from "node:path"
