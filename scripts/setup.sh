@@ -1,16 +1,21 @@
 #!/bin/sh
-# Installs what is missing: the packages of the lockfile, and with --foreign the programs that the interop tests use.
+# Installs what is missing: the packages of the lockfile, with --foreign the programs that the interop tests use, and with
+# --bench what the benchmarks measure beside us.
 #
 # A foreign program that cannot be installed is named and counted, never fatal: its tests are skipped and counted too.
 set -eu
 cd "$(dirname "$0")/.."
 
-stamp=node_modules/.alknet-lock
-if ! cmp -s package-lock.json "$stamp" 2>/dev/null; then
-  echo "installing packages (npm ci)" >&2
-  npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
-  cp package-lock.json "$stamp"
-fi
+# What `npm ci` was last run for is kept beside the packages. Start, test and bench call this themselves: with install
+# scripts off npm does not run `pre...` scripts either.
+install() {
+  cmp -s "$1/package-lock.json" "$1/node_modules/.alknet-lock" 2>/dev/null && return
+  echo "installing packages (npm ci in $1)" >&2
+  npm --prefix "$1" ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+  cp "$1/package-lock.json" "$1/node_modules/.alknet-lock"
+}
+install .
+[ "${1:-}" != "--bench" ] || install bench
 
 [ "${1:-}" = "--foreign" ] || exit 0
 

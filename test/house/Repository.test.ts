@@ -105,6 +105,15 @@ describe("packages", () => {
   it("install scripts are off", () => {
     assert.match(read(".npmrc"), /^ignore-scripts=true$/m)
   })
+
+  it("no script of the project waits for a pre or post script, which npm leaves out when install scripts are off", () => {
+    const names = Object.keys(manifest["scripts"] ?? {})
+    assert.include(names, "start")
+    assert.deepStrictEqual(
+      names.filter((name) => /^(?:pre|post)/.test(name)),
+      []
+    )
+  })
 })
 
 describe("documents", () => {
