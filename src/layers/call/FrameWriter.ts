@@ -28,6 +28,7 @@ export class FrameWriter {
   #dropped: ReadonlyArray<Uint8Array> = []
   #isScheduled = false
   #isWriting = false
+  #isHanding = false
   #wantsFinish = false
   #isOver = false
 
@@ -41,9 +42,9 @@ export class FrameWriter {
     return !this.#wantsFinish && !this.#isOver
   }
 
-  /** Whether everything that was added was also written. */
+  /** Whether everything that was added was also written, or is just being handed over. */
   get isIdle(): boolean {
-    return !this.#isWriting && this.#frames.length === 0
+    return (!this.#isWriting || this.#isHanding) && this.#frames.length === 0
   }
 
   /** The stream is open now; what waits is written. */
@@ -71,6 +72,14 @@ export class FrameWriter {
   finish(): void {
     this.#wantsFinish = true
     this.#schedule()
+  }
+
+  /**
+   * Whether the transport is taking this frame right now, further up the stack. What comes in meanwhile was caused by it:
+   * the other side, in the same process, has read the frame already.
+   */
+  isHandingOver(frame: Uint8Array): boolean {
+    return this.#isHanding && this.#writing.includes(frame)
   }
 
   /** Whether a frame was never written because the writer failed. */
@@ -127,7 +136,9 @@ export class FrameWriter {
 
   #run(write: Effect.Effect<void, WriteError>, owners: ReadonlyArray<FrameOwner | undefined>, isLast: boolean): void {
     this.#isWriting = true
+    this.#isHanding = true
     const fiber: Fiber.Fiber<void, WriteError> = this.#fork(write)
+    this.#isHanding = false
     fiber.addObserver((exit) => {
       this.#isWriting = false
       if (this.#isOver) return

@@ -51,6 +51,8 @@ export class Inbound {
 
   /** Serves a request; gives what its reader has to wait for. */
   requested(channel: Channel, envelope: Envelope, bytes: number): Effect.Effect<void> | undefined {
+    const earlier = this.#table.get(envelope.id)
+    if (earlier?.frame !== undefined && earlier.channel.writer.isHandingOver(earlier.frame)) this.written(earlier)
     const isReserved = channel.reserved > 0
     channel.reserved = 0
     if (this.#isClosed || !channel.isWritable || this.#table.has(envelope.id)) {

@@ -2,8 +2,21 @@
  * What the call cases share: two nodes on a carrier, each with a registry, an identity that a case can change, and logs
  * that it can read; and a wire of its own, to send frames by hand.
  */
-import { Context, Effect, Layer, Logger, Option, Queue, Redacted, References, Result, type Schema } from "effect"
+import {
+  Context,
+  Effect,
+  Layer,
+  Logger,
+  Option,
+  Queue,
+  Redacted,
+  References,
+  Result,
+  type Schema,
+  SubscriptionRef
+} from "effect"
 import * as DispatcherLayer from "../../../src/layers/call/Dispatcher.ts"
+import { makeEphemeralIdentity } from "../../../src/layers/LocalIdentity.ts"
 import * as RegistryLayer from "../../../src/layers/OperationRegistry.ts"
 import { decodeEnvelope, type Envelope } from "../../../src/protocol/call/Envelope.ts"
 import { encodeFrame, FrameDecoder, MAX_BODY_BYTES } from "../../../src/protocol/call/Frame.ts"
@@ -12,7 +25,9 @@ import { AuditLog } from "../../../src/services/AuditLog.ts"
 import { CallLimits } from "../../../src/services/CallLimits.ts"
 import { Dispatcher, type RunOptions } from "../../../src/services/Dispatcher.ts"
 import { Identity, type Principal } from "../../../src/services/Identity.ts"
+import type { OperationContext } from "../../../src/services/OperationContext.ts"
 import type { OperationGroup } from "../../../src/services/OperationGroup.ts"
+import type { Snapshot } from "../../../src/services/PeerStore.ts"
 import { RemoteFilter } from "../../../src/services/RemoteFilter.ts"
 import type { BiStream, Connection } from "../../../src/services/Transport.ts"
 import { type Pair, pair, type TransportProvider } from "../transport/provider.ts"
@@ -30,22 +45,23 @@ export const principal = (id: string, ...scopes: ReadonlyArray<string>): Princip
 
 export const people = (): People => ({ byKey: new Map(), byToken: new Map(), asked: [], isBroken: false })
 
-const identityOf = (known: People): Identity["Service"] => {
+const identityLayer = Effect.fnUntraced(function* (known: People) {
   const answer = (kind: "key" | "token", found: Principal | undefined) =>
     Effect.suspend(() => {
       known.asked.push(kind)
       return known.isBroken ? Effect.die("the look-up broke") : Effect.succeed(Option.fromNullishOr(found))
     })
-  const missing = { local: undefined, snapshot: undefined, resolveFromFingerprint: undefined }
-  return {
-    ...(missing as unknown as Pick<Identity["Service"], keyof typeof missing>),
+  const empty: Snapshot = { revision: 0, peers: [], apiKeys: [], grants: [] }
+  return Layer.mock(Identity, {
+    local: yield* makeEphemeralIdentity,
+    snapshot: yield* SubscriptionRef.make(empty),
     resolveFromToken: (token) => answer("token", known.byToken.get(Redacted.value(token))),
     resolveRequest: ({ peerKey }) => answer("key", peerKey === undefined ? undefined : known.byKey.get(peerKey))
-  }
-}
+  })
+})
 
 export interface NodeSettings {
-  readonly groups?: ReadonlyArray<OperationGroup<never>>
+  readonly groups?: ReadonlyArray<OperationGroup<OperationContext>>
   readonly limits?: Partial<CallLimits>
   readonly people?: People
   readonly registry?: RegistryLayer.Options
@@ -77,7 +93,7 @@ export const node = Effect.fnUntraced(function* (settings: NodeSettings) {
   const layer = DispatcherLayer.layer.pipe(
     Layer.provide([
       RegistryLayer.layerWith(settings.registry ?? {}, ...(settings.groups ?? [])),
-      Layer.succeed(Identity, identityOf(known)),
+      yield* identityLayer(known),
       AuditLog.layerCollect(audit),
       Layer.succeed(CallLimits, { ...defaults, ...settings.limits })
     ])
