@@ -6,6 +6,7 @@ import { describe } from "@effect/vitest"
 import { adapterCases } from "./adapterCases.ts"
 import { connectionCases } from "./connectionCases.ts"
 import type { TransportProvider } from "./provider.ts"
+import { routerCases } from "./routerCases.ts"
 import { streamCases } from "./streamCases.ts"
 
 export const transportSuite = (provider: TransportProvider): void => {
@@ -13,5 +14,6 @@ export const transportSuite = (provider: TransportProvider): void => {
     streamCases(provider)
     connectionCases(provider)
     adapterCases(provider)
+    routerCases(provider)
   })
 }

@@ -61,7 +61,9 @@ const handshake = (options: DialOptions, settings: DialSettings): Effect.Effect<
       })
       tls = socket
       socket.on("error", onError)
-      socket.once("close", () => fail({ _tag: "Refused", code: 0 }, "the other side ended the handshake"))
+      socket.once("close", () =>
+        fail({ _tag: "Unreachable", code: "ECONNRESET" }, "the connection was cut in the handshake")
+      )
       socket.once("secureConnect", () => {
         const checked = check(socket, options, target)
         if (Result.isFailure(checked)) return settle(Exit.fail(checked.failure))
@@ -141,11 +143,11 @@ const explain = (error: NodeJS.ErrnoException): [reason: DialError["reason"], hi
   }
   if (code === "ETIMEDOUT") return [{ _tag: "TimedOut" }, "no answer in time"]
   const alert = ALERTS[code]
-  if (alert === NO_APPLICATION_PROTOCOL) {
-    return [{ _tag: "Refused", code: alert }, "it does not serve that protocol, or not for us"]
+  if (alert !== undefined) {
+    const hint = alert === NO_APPLICATION_PROTOCOL ? "it does not serve that protocol, or not for us" : "it refused us"
+    return [{ _tag: "Refused", code: alert }, hint]
   }
-  const hint = code.startsWith("ERR_SSL")
-    ? "it does not speak TLS 1.3 as a node does"
-    : "the other side ended the handshake"
-  return [{ _tag: "Refused", code: alert ?? 0 }, hint]
+  // Nobody has proven who they are yet, so this is no answer of the node: another transport may still get through.
+  const hint = code.startsWith("ERR_SSL") ? "what listens there is no node" : "the connection was cut in the handshake"
+  return [{ _tag: "Unreachable", code }, hint]
 }
