@@ -1,0 +1,102 @@
+/**
+ * The assembly: a whole node, wired in one place. Who we are comes from the vault, who is known from the peer store, bytes
+ * from a transport; everything else is here, from the sockets at the bottom to the handlers on top.
+ *
+ * ```
+ * CallHandler  CallClient  JoinHandler                 what the node serves and how it calls others
+ *       Dispatcher <- OperationRegistry                operations behind their gates
+ *    Endpoint <- Router <- Discovery                   sockets, ALPN -> handler, node id -> address
+ *  Transport   Identity <- Vault, PeerStore            QUIC and TLS on one port; our key, our peers
+ * ```
+ *
+ * When the node's scope closes, all handlers drain at once and for one `drainTimeout` altogether, before anything below
+ * them goes.
+ */
+import { Clock, type Duration, Effect, Layer } from "effect"
+import type { OperationGroup } from "../services/OperationGroup.ts"
+import { RemoteFilter } from "../services/RemoteFilter.ts"
+import { Router } from "../services/Router.ts"
+import { Vault } from "../services/Vault.ts"
+import * as CallClientLayer from "./CallClient.ts"
+import * as DispatcherLayer from "./call/Dispatcher.ts"
+import * as EndpointLayer from "./Endpoint.ts"
+import * as CallHandler from "./handlers/CallHandler.ts"
+import * as JoinHandler from "./handlers/JoinHandler.ts"
+import * as IdentityLayer from "./Identity.ts"
+import { makeLocalIdentity } from "./LocalIdentity.ts"
+import * as NodeOperations from "./NodeOperations.ts"
+import * as OperationRegistryLayer from "./OperationRegistry.ts"
+import * as PeerStoreDiscovery from "./PeerStoreDiscovery.ts"
+import * as RouterLayer from "./Router.ts"
+import * as CombinedTransport from "./transport/CombinedTransport.ts"
+import * as QuicTransport from "./transport/QuicTransport.ts"
+import * as TlsTransport from "./transport/TlsTransport.ts"
+
+/** The ALPNs that a node can serve. */
+export const ALPNS = ["alknet/call", "alknet/join"] as const
+export type ServedAlpn = (typeof ALPNS)[number]
+
+export interface NodeOptions<R = never> extends Pick<EndpointLayer.EndpointOptions, "listen"> {
+  /** Of the program, told to known peers. */
+  readonly version: string
+  /** What this node calls itself to those who join it; 1 to 64 bytes. */
+  readonly label?: string
+  /** What is served. Default: everything. */
+  readonly only?: ReadonlyArray<ServedAlpn>
+  /** What strangers may use beside what is public by nature; their calls still pass every gate. Default: nothing. */
+  readonly anonymous?: ReadonlyArray<ServedAlpn>
+  /** How long what is in flight may go on after the scope closed. Default 1.5 s. */
+  readonly drainTimeout?: Duration.Input
+  /** Operations beside those that every node has. */
+  readonly operations?: ReadonlyArray<OperationGroup<R>>
+}
+
+/** A node over an open vault, a peer store and a transport. */
+export const layer = <R = never>(options: NodeOptions<R>) => {
+  const serves = (alpn: ServedAlpn) => options.only === undefined || options.only.includes(alpn)
+  const identity = Layer.unwrap(
+    Effect.gen(function* () {
+      const vault = yield* Vault
+      return IdentityLayer.layer(yield* makeLocalIdentity(yield* vault.key({ _tag: "Node" })))
+    })
+  )
+  const registry = Layer.unwrap(
+    Effect.map(Clock.currentTimeMillis, (startedAt) =>
+      OperationRegistryLayer.layer(
+        NodeOperations.group({ version: options.version, startedAt }),
+        ...(options.operations ?? [])
+      )
+    )
+  )
+  const handlers = Layer.mergeAll(
+    CallClientLayer.layer,
+    serves("alknet/call")
+      ? Layer.provide(
+          CallHandler.layerWith({
+            access: options.anonymous?.includes("alknet/call") === true ? "anonymous" : "known-peer"
+          }),
+          RemoteFilter.layerTrusted
+        )
+      : Layer.empty,
+    serves("alknet/join") ? JoinHandler.layer(options.label === undefined ? {} : { label: options.label }) : Layer.empty
+  )
+  const drainTimeout = options.drainTimeout ?? "1500 millis"
+  return drainFirst(drainTimeout).pipe(
+    Layer.provideMerge(handlers),
+    Layer.provideMerge(DispatcherLayer.layer),
+    Layer.provideMerge(registry),
+    Layer.provideMerge(
+      EndpointLayer.layer({ drainTimeout, ...(options.listen === undefined ? {} : { listen: options.listen }) })
+    ),
+    Layer.provideMerge(RouterLayer.layer),
+    Layer.provideMerge(PeerStoreDiscovery.layer),
+    Layer.provideMerge(identity)
+  )
+}
+
+/** QUIC, and TLS over TCP on the same port number. */
+export const layerTransport = CombinedTransport.layer(QuicTransport.layer(), TlsTransport.layer())
+
+/** Built last, so that it is closed first. */
+const drainFirst = (timeout: Duration.Input) =>
+  Layer.effectDiscard(Effect.flatMap(Router, (router) => Effect.addFinalizer(() => router.drain(timeout))))
