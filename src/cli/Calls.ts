@@ -5,7 +5,7 @@ import { Duration, Effect, Option, type Schema } from "effect"
 import type { CallError } from "../protocol/call/CallError.ts"
 import { CallClient } from "../services/CallClient.ts"
 import type { CallConnection } from "../services/CallConnection.ts"
-import { explainCall, explainClose } from "./Explain.ts"
+import { explainCall, explainClose, explainDial } from "./Explain.ts"
 import type { Failure } from "./Failure.ts"
 import type { NamedTarget } from "./Peer.ts"
 
@@ -23,7 +23,7 @@ const explained = (peer: string, connection: CallConnection["Service"], error: C
 /** Dials a peer for calls; the connection ends with the scope. */
 export const connectForCalls = Effect.fnUntraced(function* (target: NamedTarget) {
   const client = yield* CallClient
-  const connection = yield* client.connect(target)
+  const connection = yield* Effect.mapError(client.connect(target), (error) => explainDial(error, target.name))
   const call = (name: string, input: Schema.Json, timeout: Duration.Input): Effect.Effect<Schema.Json, Failure> =>
     Effect.catch(connection.call(name, input, { timeout }), (error) =>
       Effect.flatMap(explained(target.name, connection, error), Effect.fail)

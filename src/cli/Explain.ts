@@ -41,9 +41,9 @@ const HINTS: Readonly<Record<string, string>> = {
   TicketUnsupported: "it was made by a newer version; update alknet"
 }
 
-/** Why a dial did not work. */
-export const explainDial = (error: DialError): Failure => {
-  const target = printableShort(error.target)
+/** Why a dial did not work; `name` is what the user calls the other node. */
+export const explainDial = (error: DialError, name?: string): Failure => {
+  const target = printableShort(name ?? error.target)
   switch (error.reason._tag) {
     case "Refused":
       return denied("DENIED", `${target} does not let us in`, "is this node a peer there, with the scope it needs?")
@@ -58,7 +58,12 @@ export const explainDial = (error: DialError): Failure => {
     case "NoAddress":
       return unreachable(`no address of ${target} is known`, "give one with --addr HOST:PORT, or use its ticket")
     default:
-      return unreachable(error.message, "is it running, and is the address right? Try --addr HOST:PORT")
+      return unreachable(
+        name === undefined || name === error.target
+          ? error.message
+          : `cannot reach ${target} at ${error.target}: ${error.hint}`,
+        "is it running, and is the address right? Try --addr HOST:PORT"
+      )
   }
 }
 

@@ -11,6 +11,7 @@ import * as Dispatcher from "../layers/call/Dispatcher.ts"
 import * as Identity from "../layers/Identity.ts"
 import { makeEphemeralIdentity } from "../layers/LocalIdentity.ts"
 import * as OperationRegistry from "../layers/OperationRegistry.ts"
+import { AuditLog } from "../services/AuditLog.ts"
 import type { CallClient } from "../services/CallClient.ts"
 import type { Endpoint } from "../services/Endpoint.ts"
 import type { OperationGroup } from "../services/OperationGroup.ts"
@@ -39,12 +40,19 @@ const layerBorrowed = layerBorrowedCalls.pipe(
   Layer.provideMerge(layerPeers)
 )
 
+/** The assembly. */
+export const loadNode = Effect.promise(() => import("../layers/Node.ts"))
+
 /** Endpoint, calls, identity and peers of an own node, with the vault opened here. */
 export const layerOwn = Layer.unwrap(
   Effect.gen(function* () {
     yield* openVault
-    const OwnNode = yield* Effect.promise(() => import("./OwnNode.ts"))
-    return OwnNode.layer({ listen: [], version }).pipe(Layer.provideMerge(layerPeers))
+    const Node = yield* loadNode
+    return Node.layer({ version, only: [] }).pipe(
+      Layer.provide(Node.layerTransport),
+      Layer.provide(AuditLog.layerSilent),
+      Layer.provideMerge(layerPeers)
+    )
   })
 ).pipe(Layer.provide(layerVault))
 

@@ -5,9 +5,11 @@ import { Clock, Deferred, Duration, Effect, Layer, Option } from "effect"
 import { makeReport } from "../layers/ControlReport.ts"
 import * as ControlServer from "../layers/ControlServer.ts"
 import { issueInvite } from "../layers/Invite.ts"
+import type { ServedAlpn } from "../layers/Node.ts"
 import type { Config } from "../protocol/Config.ts"
 import { nodeIdFromText } from "../protocol/identity/NodeId.ts"
 import { formatSocketAddress, type SocketAddress } from "../protocol/SocketAddress.ts"
+import { AuditLog } from "../services/AuditLog.ts"
 import { ControlError, type NodeReport } from "../services/Control.ts"
 import { Endpoint } from "../services/Endpoint.ts"
 import type { Identity } from "../services/Identity.ts"
@@ -15,11 +17,15 @@ import type { PeerStore } from "../services/PeerStore.ts"
 import { dialableAddresses } from "./Addresses.ts"
 import { failed } from "./Failure.ts"
 import { Home } from "./Home.ts"
+import { loadNode } from "./Opened.ts"
 import { openVault } from "./OpenVault.ts"
 import { advertised, plainTicket } from "./PlainTicket.ts"
 import { runningReport } from "./Running.ts"
 import { layerPeers } from "./Stores.ts"
 import { version } from "./Version.ts"
+
+/** What is in flight may take this long when the node ends; the whole end has two seconds. */
+const DRAIN_WITHIN = Duration.seconds(1)
 
 /** There is one process for a home; a second one is told so before it asks for anything. */
 export const refuseSecond = Effect.gen(function* () {
@@ -38,8 +44,10 @@ export const refuseSecond = Effect.gen(function* () {
 export interface ServeOptions<A, E, R> {
   readonly kind: NodeReport["kind"]
   readonly listen: ReadonlyArray<SocketAddress>
-  readonly only: ReadonlyArray<string> | undefined
-  readonly anonymous: ReadonlyArray<string> | undefined
+  /** Undefined: everything. */
+  readonly only: ReadonlyArray<ServedAlpn> | undefined
+  /** Undefined: what is public by nature. */
+  readonly anonymous: ReadonlyArray<ServedAlpn> | undefined
   readonly config: Config
   /** Runs when everything is there; the node ends when it does, or when it is told to. */
   readonly ready: (report: NodeReport) => Effect.Effect<A, E, R>
@@ -49,10 +57,21 @@ export interface ServeOptions<A, E, R> {
 export const serve = <A, E, R>(options: ServeOptions<A, E, R>) =>
   Effect.gen(function* () {
     yield* openVault
-    const OwnNode = yield* Effect.promise(() => import("./OwnNode.ts"))
-    const { label } = options.config
-    const node = OwnNode.layer({ listen: options.listen, version, ...(label === undefined ? {} : { label }) })
-    return yield* lend(options).pipe(Effect.provide(Layer.provideMerge(node, layerPeers)))
+    const Node = yield* loadNode
+    const { anonymous, config, kind, listen, only } = options
+    const node = Node.layer({
+      version,
+      listen,
+      drainTimeout: DRAIN_WITHIN,
+      ...(only === undefined ? {} : { only }),
+      ...(anonymous === undefined ? {} : { anonymous }),
+      ...(config.label === undefined ? {} : { label: config.label })
+    }).pipe(
+      Layer.provide(Node.layerTransport),
+      Layer.provideMerge(layerPeers),
+      Layer.provide(kind === "up" ? AuditLog.layer : AuditLog.layerSilent)
+    )
+    return yield* lend(options).pipe(Effect.provide(node))
   })
 
 const lend = <A, E, R>({ config, kind, ready }: ServeOptions<A, E, R>) =>

@@ -7,7 +7,7 @@ import { Argument, Command } from "effect/cli"
 import { Alpn } from "../../protocol/Alpn.ts"
 import { Endpoint } from "../../services/Endpoint.ts"
 import type { BiStream, Connection, ConnectionClosed, StreamReset } from "../../services/Transport.ts"
-import { explainClose } from "../Explain.ts"
+import { explainClose, explainDial } from "../Explain.ts"
 import { denied, type Failure, failed, wrongUsage } from "../Failure.ts"
 import { settings } from "../Globals.ts"
 import { makeInputReader } from "../Input.ts"
@@ -76,7 +76,8 @@ export const proxy = Command.make(
     )
     yield* Effect.gen(function* () {
       const target = yield* resolvePeer(peer, addresses)
-      const connection = yield* (yield* Endpoint).connect(target, alpn)
+      const dialed = (yield* Endpoint).connect(target, alpn)
+      const connection = yield* Effect.mapError(dialed, (error) => explainDial(error, target.name))
       yield* join(target.name, connection)
     }).pipe(Effect.scoped, Effect.provide(layerOpened))
   })

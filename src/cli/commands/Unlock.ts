@@ -33,7 +33,7 @@ const inForeground = Effect.fnUntraced(function* (seconds: Option.Option<number>
     kind: "unlock",
     listen: [],
     only: [],
-    anonymous: [],
+    anonymous: undefined,
     config,
     ready: ({ nodeId }) =>
       Effect.andThen(output.answer({ event: "ready", nodeId, pid: process.pid }, `node id    ${nodeId}`), over)

@@ -11,6 +11,7 @@ import { wrongUsage } from "../Failure.ts"
 import { settings } from "../Globals.ts"
 import { Home } from "../Home.ts"
 import { defaultListen } from "../Listen.ts"
+import { loadNode } from "../Opened.ts"
 import { Output } from "../Output.ts"
 import { printable, printableShort } from "../Printable.ts"
 import { refuseSecond, serve } from "../Serve.ts"
@@ -20,9 +21,23 @@ import { version } from "../Version.ts"
 const list = (texts: ReadonlyArray<string>): ReadonlyArray<string> =>
   texts.flatMap((text) => text.split(",")).filter(Boolean)
 
-/** `call` stands for `alknet/call`; names that others gave stay as they are. */
-const alpnName = (text: string): string =>
-  text.includes("/") || text === "h2" || text === "h3" || text === "dot" || text === "doq" ? text : `alknet/${text}`
+/** `call` stands for `alknet/call`. Where the names come from a flag, a wrong one is wrong usage. */
+const alpns = Effect.fnUntraced(function* (
+  flags: ReadonlyArray<string>,
+  configured: ReadonlyArray<string> | undefined
+) {
+  const names = flags.length > 0 ? list(flags) : configured
+  if (names === undefined) return undefined
+  const { ALPNS } = yield* loadNode
+  return yield* Effect.forEach(names, (name) => {
+    const found = ALPNS.find((alpn) => alpn === name || alpn === `alknet/${name}`)
+    return found === undefined
+      ? Effect.fail(
+          wrongUsage(`${printableShort(name)} is not served by this version`, `it serves ${ALPNS.join(", ")}`)
+        )
+      : Effect.succeed(found)
+  })
+})
 
 const listenAt = (texts: ReadonlyArray<string>) =>
   Effect.forEach(texts, (text) =>
@@ -76,13 +91,11 @@ export const up = Command.make(
     const config = yield* readConfig(home.config)
     const addresses = yield* listenAt(listen.length > 0 ? listen : (config.listen ?? defaultListen()))
     yield* refuseSecond
-    const chosen = (flags: ReadonlyArray<string>, configured: ReadonlyArray<string> | undefined) =>
-      flags.length > 0 ? list(flags).map(alpnName) : configured
     yield* serve({
       kind: "up",
       listen: addresses,
-      only: chosen(only, config.only),
-      anonymous: chosen(anonymous, config.anonymous),
+      only: yield* alpns(only, config.only),
+      anonymous: yield* alpns(anonymous, config.anonymous),
       config,
       ready: (report) => Effect.andThen(announce(report), Effect.never)
     }).pipe(Effect.provideService(References.MinimumLogLevel, yield* logLevel(config)))
