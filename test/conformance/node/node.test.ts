@@ -1,70 +1,12 @@
-/** One program, two whole nodes, run over every transport that a node can be built on. */
-import { createServer } from "node:net"
 import { assert, it } from "@effect/vitest"
-import { Context, Effect, Exit, Layer, Redacted, Schema, Scope } from "effect"
+import { Context, Effect, Exit, Redacted, Scope } from "effect"
 import { issueInvite } from "../../../src/layers/Invite.ts"
 import { join } from "../../../src/layers/Join.ts"
-import * as Node from "../../../src/layers/Node.ts"
-import * as MemoryPeerStore from "../../../src/layers/store/MemoryPeerStore.ts"
-import * as MemoryTransport from "../../../src/layers/transport/MemoryTransport.ts"
-import * as TlsTransport from "../../../src/layers/transport/TlsTransport.ts"
-import * as MemoryVault from "../../../src/layers/vault/MemoryVault.ts"
-import { Alpn } from "../../../src/protocol/Alpn.ts"
 import { CloseCode } from "../../../src/protocol/CloseCode.ts"
-import { AccessControl } from "../../../src/protocol/call/AccessControl.ts"
-import { AuditLog } from "../../../src/services/AuditLog.ts"
 import { CallClient } from "../../../src/services/CallClient.ts"
-import { Endpoint } from "../../../src/services/Endpoint.ts"
-import { Operation } from "../../../src/services/Operation.ts"
-import { OperationGroup } from "../../../src/services/OperationGroup.ts"
 import { PeerStore } from "../../../src/services/PeerStore.ts"
-import type { Transport } from "../../../src/services/Transport.ts"
 
-const ALICE = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about"
-const BOB = "zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo wrong"
-const CALL = Alpn.make("alknet/call")
-
-const Shout = Operation.query("demo/shout", {
-  description: "The text in capitals.",
-  input: Schema.Struct({ text: Schema.String }),
-  output: Schema.Struct({ text: Schema.String }),
-  access: AccessControl.scopes("call:demo/shout"),
-  visibility: "external"
-})
-const Wait = Operation.query("demo/wait", {
-  description: "Answers when told to.",
-  output: Schema.Struct({}),
-  access: AccessControl.open,
-  visibility: "external"
-})
-
-const makeNode = (mnemonic: string, transport: Layer.Layer<Transport>, release: Effect.Effect<void> = Effect.void) =>
-  Effect.gen(function* () {
-    const audit: Array<string> = []
-    const operations = OperationGroup.make(
-      Operation.implement(Shout, ({ text }) => Effect.succeed({ text: text.toUpperCase() })),
-      Operation.implement(Wait, () => Effect.as(release, {}))
-    )
-    const context = yield* Layer.build(
-      Node.layer({ version: "0.0.0", listen: [{ host: "127.0.0.1", port: 0 }], operations: [operations] }).pipe(
-        Layer.provideMerge(MemoryPeerStore.layer()),
-        Layer.provide([transport, MemoryVault.layer(mnemonic), AuditLog.layerCollect(audit)])
-      )
-    )
-    const endpoint = Context.get(context, Endpoint)
-    return { context, endpoint, audit, target: { nodeId: endpoint.nodeId, addresses: endpoint.addresses } }
-  })
-
-const providers: ReadonlyArray<readonly [string, Effect.Effect<Layer.Layer<Transport>, never, Scope.Scope>]> = [
-  [
-    "memory",
-    Effect.map(Layer.build(MemoryTransport.MemoryNetwork.layer), (network) =>
-      Layer.provide(MemoryTransport.layer, Layer.succeedContext(network))
-    )
-  ],
-  ["quic and tls", Effect.succeed(Node.layerTransport)],
-  ["tls", Effect.succeed(TlsTransport.layer())]
-]
+import { ALICE, BOB, CALL, makeNode, providers, Shout } from "./nodes.ts"
 
 for (const [name, network] of providers) {
   const pair = Effect.gen(function* () {
@@ -144,21 +86,6 @@ for (const [name, network] of providers) {
     }).pipe(Effect.scoped)
   )
 }
-
-it.live("over memory no socket is opened", () =>
-  Effect.gen(function* () {
-    const before = process.getActiveResourcesInfo().filter((kind) => /TCP|UDP|Pipe/.test(kind)).length
-    const [, network] = providers[0]!
-    const transport = yield* network
-    yield* makeNode(ALICE, transport)
-    const after = process.getActiveResourcesInfo().filter((kind) => /TCP|UDP|Pipe/.test(kind)).length
-    assert.isAtMost(after, before)
-    // The check itself can see one.
-    const server = createServer().listen(0, "127.0.0.1")
-    assert.isAbove(process.getActiveResourcesInfo().filter((kind) => /TCP/.test(kind)).length, before)
-    server.close()
-  }).pipe(Effect.scoped)
-)
 
 it.live("a ticket stays redacted wherever it is printed", () =>
   Effect.gen(function* () {
