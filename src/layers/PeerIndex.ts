@@ -5,21 +5,21 @@
 import { bytesToHex } from "@noble/hashes/utils.js"
 import { type Fingerprint, fingerprintOfNode } from "../protocol/identity/Fingerprint.ts"
 import type { NodeId } from "../protocol/identity/NodeId.ts"
-import { tokenHashBytes } from "../protocol/identity/Token.ts"
+import { TokenHashes } from "../protocol/identity/Token.ts"
 import type { Principal } from "../services/Identity.ts"
 import type { ApiKey, Grant, PeerEntry, Snapshot } from "../services/PeerStore.ts"
 
-/** A hash of 32 bytes and whose token it is. */
-export interface Hashed<A> {
-  readonly hash: Uint8Array
-  readonly owner: A
+/** Hashes of tokens, and whose they are, at the same positions. */
+export interface Tokens<A> {
+  readonly hashes: TokenHashes
+  readonly owners: ReadonlyArray<A>
 }
 
 export interface PeerIndex {
   /** Enabled or not. */
   readonly peersByFingerprint: ReadonlyMap<string, PeerEntry>
-  readonly peerTokens: ReadonlyArray<Hashed<PeerEntry>>
-  readonly keysByPrefix: ReadonlyMap<string, ReadonlyArray<Hashed<ApiKey>>>
+  readonly peerTokens: Tokens<PeerEntry>
+  readonly keysByPrefix: ReadonlyMap<string, Tokens<ApiKey>>
   /** By the hex digits of the id. */
   readonly grantsById: ReadonlyMap<string, Grant>
   readonly principals: ReadonlyMap<PeerEntry, Principal>
@@ -47,21 +47,19 @@ export const principalOf = (snapshot: Snapshot, peer: PeerEntry): Principal | un
 
 const indexes = new WeakMap<Snapshot, PeerIndex>()
 
-const build = ({ peers, apiKeys, grants }: Snapshot): PeerIndex => {
-  const keysByPrefix = new Map<string, Array<Hashed<ApiKey>>>()
-  for (const key of apiKeys) {
-    const hashed = { hash: tokenHashBytes(key.sha256), owner: key }
-    keysByPrefix.set(key.prefix, [...(keysByPrefix.get(key.prefix) ?? []), hashed])
-  }
-  return {
-    peersByFingerprint: new Map(peers.flatMap((peer) => peer.fingerprints.map((text) => [text, peer] as const))),
-    peerTokens: peers.flatMap((peer) =>
-      peer.authTokenHash === undefined ? [] : [{ hash: tokenHashBytes(peer.authTokenHash), owner: peer }]
-    ),
-    keysByPrefix,
-    grantsById: new Map(grants.map((grant) => [bytesToHex(grant.id), grant])),
-    principals: new Map(
-      peers.map((peer) => [peer, { id: peer.peerId, scopes: peer.scopes, resources: peer.resources }])
-    )
-  }
-}
+const build = ({ peers, apiKeys, grants }: Snapshot): PeerIndex => ({
+  peersByFingerprint: new Map(peers.flatMap((peer) => peer.fingerprints.map((text) => [text, peer] as const))),
+  peerTokens: tokensOf(
+    peers.filter((peer) => peer.authTokenHash !== undefined),
+    (peer) => peer.authTokenHash ?? ""
+  ),
+  // The store keeps prefixes unique; a list of one is compared like any other.
+  keysByPrefix: new Map(apiKeys.map((key) => [key.prefix, tokensOf([key], ({ sha256 }) => sha256)])),
+  grantsById: new Map(grants.map((grant) => [bytesToHex(grant.id), grant])),
+  principals: new Map(peers.map((peer) => [peer, { id: peer.peerId, scopes: peer.scopes, resources: peer.resources }]))
+})
+
+const tokensOf = <A>(owners: ReadonlyArray<A>, hashOf: (owner: A) => string): Tokens<A> => ({
+  hashes: new TokenHashes(owners.map(hashOf)),
+  owners
+})

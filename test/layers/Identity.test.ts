@@ -10,7 +10,7 @@ import { expandScopes } from "../../src/protocol/identity/Presets.ts"
 import { scopesMatch } from "../../src/protocol/identity/Scope.ts"
 import { hashToken, isToken, makeToken } from "../../src/protocol/identity/Token.ts"
 import { type AuthContext, Identity } from "../../src/services/Identity.ts"
-import { makeTestIdentity, provideIdentity, secret } from "./IdentityFixtures.ts"
+import { makeTestIdentity, makeTestIdentityWith, provideIdentity, secret } from "./IdentityFixtures.ts"
 import { apiKeyOf, newNodeId, peerOf } from "./store/PeerFixtures.ts"
 
 const alice = newNodeId()
@@ -51,7 +51,9 @@ it.effect("ID-017 a new fingerprint counts from the next look-up on, the old one
 
 it.effect("ID-R22 this node is no peer of itself, whatever the store says", () =>
   Effect.gen(function* () {
-    const { local, identity } = yield* makeTestIdentity
+    const { local, identity } = yield* makeTestIdentityWith(({ nodeId }) => ({
+      initial: { peers: [peerOf("self", nodeId, { scopes: ["*"] })] }
+    }))
     assert.isUndefined(yield* idOf(identity.resolveFromFingerprint(local.fingerprint)))
     assert.isUndefined(yield* idOf(identity.resolveRequest(authOf(local.nodeId))))
   })
@@ -75,12 +77,16 @@ it.effect("ID-019 a token is the enabled peer that has it, or an API key that ha
   })
 )
 
-it.effect("ID-019 the token of a disabled peer is nobody's, though an API key has the same prefix", () =>
+it.effect("ID-019 the token of a disabled peer is nobody's, even where an API key has it too", () =>
   Effect.gen(function* () {
-    const { identity, store } = yield* makeTestIdentity
     const peerToken = token()
-    yield* store.add(peerOf("alice", alice, { authTokenHash: hashToken(peerToken), enabled: false }))
-    yield* store.addKey(apiKeyOf(peerToken.slice(0, 8)))
+    const sha256 = hashToken(peerToken)
+    const { identity } = yield* makeTestIdentityWith(() => ({
+      initial: {
+        peers: [peerOf("alice", alice, { authTokenHash: sha256, enabled: false })],
+        apiKeys: [apiKeyOf(peerToken.slice(0, 8), { sha256 })]
+      }
+    }))
     assert.isUndefined(yield* idOf(identity.resolveFromToken(secret(peerToken))))
   })
 )
@@ -159,6 +165,8 @@ it.effect("ID-040 an access grant resolves for its holder, until it ends or is r
     assert.deepStrictEqual({ ...principal }, { id, scopes: ["git:read:site"], resources: {} })
     assert.isUndefined(yield* who(node, bob))
     assert.isUndefined(yield* who(node, undefined))
+    assert.isUndefined(yield* who(other, alice))
+    yield* other.store.issueGrant(grant)
     assert.isUndefined(yield* who(other, alice))
 
     const open = yield* issue({})

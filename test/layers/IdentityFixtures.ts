@@ -11,19 +11,25 @@ export interface TestIdentity {
   readonly store: PeerStore["Service"]
 }
 
+/** A node with a key, and a peer store in memory that holds something that its rules would refuse. */
+export const makeTestIdentityWith = (
+  initial: (local: LocalIdentity) => MemoryPeerStore.MemoryPeerStoreOptions
+): Effect.Effect<TestIdentity, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const local = yield* makeEphemeralIdentity
+    const context = yield* Layer.build(
+      IdentityLayer.layer(local).pipe(Layer.provideMerge(MemoryPeerStore.layer(initial(local))))
+    )
+    return yield* Effect.provide(
+      Effect.gen(function* () {
+        return { local, identity: yield* Identity, store: yield* PeerStore }
+      }),
+      context
+    )
+  }).pipe(Effect.orDie)
+
 /** A node with a key and an empty peer store in memory. */
-export const makeTestIdentity: Effect.Effect<TestIdentity, never, Scope.Scope> = Effect.gen(function* () {
-  const local = yield* makeEphemeralIdentity
-  const context = yield* Layer.build(
-    IdentityLayer.layer(local).pipe(Layer.provideMerge(MemoryPeerStore.layer({ local: local.nodeId })))
-  )
-  return yield* Effect.provide(
-    Effect.gen(function* () {
-      return { local, identity: yield* Identity, store: yield* PeerStore }
-    }),
-    context
-  )
-}).pipe(Effect.orDie)
+export const makeTestIdentity = makeTestIdentityWith(({ nodeId }) => ({ local: nodeId }))
 
 /** The services of a test identity, for what asks for them. */
 export const provideIdentity =

@@ -32,8 +32,18 @@ export class FingerprintInvalid extends Schema.TaggedError<FingerprintInvalid>()
 }
 
 /** The fingerprint of a node's key. */
-export const fingerprintOfNode = (nodeId: NodeId): Fingerprint =>
-  `ed25519:${bytesToHex(nodeIdToBytes(nodeId))}` as Fingerprint
+export const fingerprintOfNode = (nodeId: NodeId): Fingerprint => {
+  const known = fingerprints.get(nodeId)
+  if (known !== undefined) return known
+  const fingerprint = `ed25519:${bytesToHex(nodeIdToBytes(nodeId))}` as Fingerprint
+  if (fingerprints.size >= FINGERPRINTS_MAX) fingerprints.clear()
+  fingerprints.set(nodeId, fingerprint)
+  return fingerprint
+}
+
+/** What was asked for before: every request of a peer looks its key up again. */
+const fingerprints = new Map<NodeId, Fingerprint>()
+const FINGERPRINTS_MAX = 4096
 
 /** The node whose key a fingerprint is; undefined for the `SHA256:` form and for a key that no node may have. */
 export const nodeOfFingerprint = (fingerprint: Fingerprint): NodeId | undefined =>

@@ -89,18 +89,16 @@ export const scopeCovers = (pattern: string, other: string): boolean => {
 export const scopesCover = (held: ReadonlyArray<string>, wanted: ReadonlyArray<string>): boolean =>
   wanted.every((inner) => held.some((outer) => scopeCovers(outer, inner)))
 
-/** Matching is covering of a requirement, which has no `*`. */
+/**
+ * Matching is covering of a requirement, which has no `*`. A `*` at the end of the inner one is covered by a `*` at the end
+ * of the outer one only: any other way the outer one has segments left, or none.
+ */
 const covers = (outer: ReadonlyArray<string>, inner: ReadonlyArray<string>): boolean => {
   const last = outer.length - 1
   for (let index = 0; index <= last; index++) {
-    const theirs = inner[index]
-    if (theirs === undefined) return false
-    if (outer[index] === "*") {
-      if (index === last) return true
-      if (theirs === "*" && index === inner.length - 1) return false
-    } else if (outer[index] !== theirs) {
-      return false
-    }
+    if (index >= inner.length) return false
+    if (outer[index] === "*" && index === last) return true
+    if (outer[index] !== "*" && outer[index] !== inner[index]) return false
   }
   return inner.length === outer.length
 }

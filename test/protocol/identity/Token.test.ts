@@ -1,13 +1,12 @@
 import { randomBytes } from "node:crypto"
 import { assert, it } from "@effect/vitest"
 import {
-  equalTokenHashes,
   hashToken,
   isToken,
   isTokenHash,
   isTokenPrefix,
   makeToken,
-  tokenHashBytes,
+  TokenHashes,
   tokenPrefix
 } from "../../../src/protocol/identity/Token.ts"
 import { vectors } from "./Vectors.ts"
@@ -17,8 +16,20 @@ it("ID-018 the published token has its prefix and hash", () => {
   assert.strictEqual(tokenPrefix(token), prefix)
   assert.strictEqual(hashToken(token), sha256)
   assert.isTrue(isToken(token) && isTokenPrefix(prefix) && isTokenHash(sha256))
-  assert.isTrue(equalTokenHashes(tokenHashBytes(sha256), tokenHashBytes(hashToken(token))))
-  assert.isFalse(equalTokenHashes(tokenHashBytes(sha256), tokenHashBytes(hashToken(`${token}x`))))
+})
+
+it("ID-R26 a hash is found among others, whichever bit another differs in", () => {
+  const hash = hashToken(vectors.token.token)
+  const others = Array.from({ length: 256 }, (_, bit) => {
+    const bytes = Buffer.from(hash.slice(7), "hex")
+    bytes[bit >> 3]! ^= 1 << (bit & 7)
+    return `sha256:${bytes.toString("hex")}`
+  })
+  assert.strictEqual(new TokenHashes(others).indexOf(hash), -1)
+  assert.strictEqual(new TokenHashes([]).indexOf(hash), -1)
+  for (const position of [0, 1, 128, 256]) {
+    assert.strictEqual(new TokenHashes(others.toSpliced(position, 0, hash)).indexOf(hash), position)
+  }
 })
 
 it("ID-018 100000 new tokens fit the grammar, do not repeat, and use each character equally often", () => {
