@@ -36,7 +36,8 @@ export const sendDatagrams = (
   from: string,
   to: SocketAddress,
   count: number,
-  datagram: (index: number) => Uint8Array
+  datagram: (index: number) => Uint8Array,
+  onAnswer: (datagram: Uint8Array) => void = () => undefined
 ): Effect.Effect<void> =>
   Effect.callback<void>((resume) => {
     const socket = createSocket("udp4")
@@ -50,6 +51,7 @@ export const sendDatagrams = (
       else socket.close(() => resume(Effect.void))
     }
     socket.on("error", () => undefined)
+    socket.on("message", onAnswer)
     socket.bind(0, from, turn)
     return Effect.sync(() => {
       clearImmediate(timer)

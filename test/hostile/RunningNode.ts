@@ -29,7 +29,7 @@ import { PeerStore } from "../../src/services/PeerStore.ts"
 import type { Transport } from "../../src/services/Transport.ts"
 
 /** Time for a handshake at the node under attack. */
-export const HANDSHAKE_MILLIS = 1000
+export const HANDSHAKE_MILLIS = 5000
 
 export interface RunningNode {
   readonly address: SocketAddress
@@ -44,10 +44,11 @@ export interface Client {
   readonly call: (message: string) => Effect.Effect<string, unknown>
 }
 
-const transports = {
-  quic: QuicTransport.layer({ limits: { handshakeMillis: HANDSHAKE_MILLIS } }),
-  tls: TlsTransport.layer({ handshakeTimeout: HANDSHAKE_MILLIS })
-}
+const serving = CombinedTransport.layer(
+  QuicTransport.layer({ limits: { handshakeMillis: HANDSHAKE_MILLIS } }),
+  TlsTransport.layer({ handshakeTimeout: HANDSHAKE_MILLIS })
+)
+const dialing = { quic: QuicTransport.layer(), tls: TlsTransport.layer() }
 
 const Echo = Operation.query("test/echo", {
   description: "Gives back what it gets.",
@@ -80,9 +81,7 @@ const buildNode = Effect.fnUntraced(function* (
 })
 
 export const runNode: Effect.Effect<RunningNode, unknown, Scope.Scope> = Effect.gen(function* () {
-  const node = yield* buildNode(CombinedTransport.layer(transports.quic, transports.tls), [
-    { host: "127.0.0.1", port: 0 }
-  ])
+  const node = yield* buildNode(serving, [{ host: "127.0.0.1", port: 0 }])
   const address = node.endpoint.addresses[0]
   if (address === undefined) return yield* Effect.die("the node listens nowhere")
   let clients = 0
@@ -90,7 +89,7 @@ export const runNode: Effect.Effect<RunningNode, unknown, Scope.Scope> = Effect.
     address,
     connections: Effect.map(node.endpoint.connections, (live) => live.length),
     client: Effect.fnUntraced(function* (transport, through = address) {
-      const { calls, local } = yield* buildNode(transports[transport], [])
+      const { calls, local } = yield* buildNode(dialing[transport], [])
       yield* node.peers.add({
         peerId: `client-${++clients}`,
         fingerprints: [fingerprintOfNode(local.nodeId)],
