@@ -182,7 +182,7 @@ export const connectionCases = (provider: TransportProvider): void => {
           .pipe(Scope.provide(scope))
         yield* Scope.close(scope, Exit.void)
         const nowhere: Nodes = { ...both, address: gone.address }
-        const reason = yield* dialReason(dial(nowhere)).pipe(Effect.timeoutOption("3 seconds"))
+        const reason = yield* dialReason(dial(nowhere)).pipe(Effect.timeoutOption("1 second"))
         if (reason._tag === "Some") assert.include(["Unreachable", "TimedOut"], reason.value._tag)
         else assert.isFalse(provider.name === "tls" || provider.virtual)
       })

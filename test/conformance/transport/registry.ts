@@ -44,8 +44,8 @@ const quic: TransportProvider = {
   name: "quic",
   multiStream: true,
   virtual: false,
-  // The window of a stream on both sides.
-  bufferedMax: 24 * 1_048_576,
+  // The window of a stream, what waits on either side of it, and the chunk that is being written.
+  bufferedMax: 9 * 1_048_576,
   // Its keep-alive looks once a second.
   idleMillis: 2_500,
   hosts: ["127.0.0.1", "::1"],
