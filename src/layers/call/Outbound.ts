@@ -153,9 +153,18 @@ export class Outbound {
     }
   }
 
-  /** Fails everything, and everything from now on. */
+  /**
+   * Fails everything, and everything from now on. Where the end of the one stream may look like the end of our direction
+   * only, the other side is told that nobody waits.
+   */
   close(): void {
     this.#isClosed = true
+    const { only } = this.#options
+    if (only?.isWritable === true) {
+      for (const call of this.#pending.values()) {
+        if (!only.writer.drop(call.frame)) only.writer.push(encodeFrame(formatAborted(call.id)))
+      }
+    }
     for (const call of [...this.#waiting, ...this.#pending.values()]) this.#fail(call, "connection closed")
   }
 

@@ -195,6 +195,8 @@ class CallSession implements Session {
     Effect.gen({ self: this }, function* () {
       this.#outbound.close()
       const handlers = this.#inbound.close()
+      // What was just added to the writers is handed to the transport.
+      yield* Effect.yieldNow
       if (handlers.length > 0) {
         const ended = Effect.as(Fiber.awaitAll(handlers), true)
         const grace = Effect.as(Effect.sleep(this.#limits.closeGrace), false)
