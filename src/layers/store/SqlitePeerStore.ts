@@ -68,7 +68,7 @@ export const layer = (options: SqlitePeerStoreOptions): Layer.Layer<PeerStore, S
             })
         }),
         Effect.repeat(Schedule.spaced(POLL_MILLIS)),
-        Effect.forkScoped
+        Effect.forkScoped({ startImmediately: true })
       )
 
       const write = <A, E>(body: (tables: PeerTables) => Result.Result<A, E>): Effect.Effect<A, E | StoreError> =>
