@@ -11,7 +11,8 @@ cd "$(dirname "$0")/.."
 install() {
   cmp -s "$1/package-lock.json" "$1/node_modules/.alknet-lock" 2>/dev/null && return
   echo "installing packages (npm ci in $1)" >&2
-  npm --prefix "$1" ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+  # Not --prefix: that would leave out the machine's own npmrc.
+  (cd "$1" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) >&2
   cp "$1/package-lock.json" "$1/node_modules/.alknet-lock"
 }
 install .
