@@ -64,7 +64,7 @@ export class TlsConnection implements Connection {
   readonly #stream: TlsStream
   readonly #accept: Waitable<BiStream, ConnectionClosed>
   readonly #closed = Deferred.makeUnsafe<CloseReason>()
-  readonly #gone = Deferred.makeUnsafe<void>()
+  readonly #sent = Deferred.makeUnsafe<void>()
   #taken = false
   #error: ConnectionClosed | undefined = undefined
   #socketError: NodeJS.ErrnoException | undefined = undefined
@@ -102,6 +102,7 @@ export class TlsConnection implements Connection {
     socket.on("error", (error) => {
       this.#socketError ??= error
     })
+    socket.once("finish", () => Deferred.doneUnsafe(this.#sent, Exit.void))
     socket.once("close", () => this.#onClose())
     this.#watchIdle(settings.idleMillis)
   }
@@ -114,19 +115,21 @@ export class TlsConnection implements Connection {
       else this.#reset()
     })
 
-  /** Ends orderly, and completes when the socket is gone: what the end of a scope does. */
+  /**
+   * Ends orderly, and completes when what was written is with the system: what the end of a scope does. The socket stays a
+   * moment longer, for the other side to end too; waiting for that would make a scope with many dials slow to close.
+   */
   shutdown(code: CloseCode): Effect.Effect<void> {
     return Effect.andThen(
       this.close(code, ""),
       Effect.suspend(() => {
-        if (Deferred.isDoneUnsafe(this.#gone)) return Effect.void
         this.#endThenDestroy(SCOPE_LINGER_MILLIS)
-        return Deferred.await(this.#gone)
+        return Deferred.await(this.#sent)
       })
     )
   }
 
-  /** Calls back when the socket is gone. */
+  /** Calls back when the socket is gone, which may be a while after the connection closed. */
   whenGone(gone: () => void): void {
     if (this.#socket.closed) gone()
     else this.#socket.once("close", gone)
@@ -170,7 +173,7 @@ export class TlsConnection implements Connection {
     clearTimeout(this.#idleTimer)
     clearTimeout(this.#lingerTimer)
     this.#settle(this.#reasonOfClose())
-    Deferred.doneUnsafe(this.#gone, Exit.void)
+    Deferred.doneUnsafe(this.#sent, Exit.void)
   }
 
   #reasonOfClose(): CloseReason {
