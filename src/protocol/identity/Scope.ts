@@ -32,11 +32,6 @@ export class ScopeInvalid extends Schema.TaggedError<ScopeInvalid>()("ScopeInval
   }
 }
 
-/** Text that parses as a pattern. */
-export const ScopePattern = Schema.String.check(
-  Schema.makeFilter((text) => Result.isSuccess(parseScopePattern(text)) || "not a scope")
-)
-
 /** The segments of what a peer holds. */
 export const parseScopePattern = (text: string): Result.Result<ReadonlyArray<string>, ScopeInvalid> => parse(text, true)
 

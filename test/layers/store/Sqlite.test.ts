@@ -2,7 +2,7 @@ import { chmodSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { assert, it } from "@effect/vitest"
 import { Effect, Exit, Result, Scope } from "effect"
-import { openSqlite } from "../../../src/layers/store/Sqlite.ts"
+import { layer, openSqlite, Sqlite } from "../../../src/layers/store/Sqlite.ts"
 import { temporaryDirectory } from "./TemporaryDirectory.ts"
 
 const migrations = ["CREATE TABLE notes(id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT"]
@@ -128,5 +128,13 @@ it.live("the scope closes the file, and what was committed is there again", () =
     assert.isTrue(Exit.isFailure(yield* Effect.exit(first.read((session) => session.all("SELECT 1")))))
     const second = yield* openSqlite({ path, migrations })
     assert.deepStrictEqual(yield* second.read((session) => session.all("SELECT text FROM notes").length), 1)
+  })
+)
+
+it.live("the layer gives the database as a service", () =>
+  Effect.gen(function* () {
+    const path = join(yield* temporaryDirectory, "notes.db")
+    const written = Sqlite.use((database) => database.transaction(insert("a")))
+    assert.strictEqual(yield* Effect.provide(written, layer({ path, migrations })), 1)
   })
 )
