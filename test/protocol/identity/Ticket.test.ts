@@ -188,7 +188,7 @@ it("ID-032 a newer version or field is TicketUnsupported, an extension is kept a
   assert.isFalse(verifyTicket({ ...ticket, extensions: [] }))
 })
 
-const RANDOM_PAYLOADS = 100_000
+const RANDOM_PAYLOADS = 50_000
 it(`ID-032 ${RANDOM_PAYLOADS} random and mutated payloads and texts give a ticket or one of the two errors`, () => {
   let seed = 42
   const random = (limit: number) => {
@@ -211,7 +211,7 @@ it(`ID-032 ${RANDOM_PAYLOADS} random and mutated payloads and texts give a ticke
     const result = run % 10 === 0 ? decodeTicket(textOf(fuzzed)) : decodeTicketPayload(fuzzed)
     if (Result.isSuccess(result)) {
       decoded++
-      assert.deepStrictEqual(encodeTicketPayload(result.success), fuzzed)
+      if (Buffer.compare(encodeTicketPayload(result.success), fuzzed) !== 0) assert.fail(bytesToHex(fuzzed))
     } else if (result.failure._tag !== "TicketInvalid" && result.failure._tag !== "TicketUnsupported") {
       assert.fail("another error")
     }
