@@ -3,23 +3,18 @@
  * attack while it works. The parts are the real ones; state is in memory, and the handshake time is short, so that a test
  * sees what a flood leaves behind.
  */
+import { randomBytes } from "node:crypto"
 import { Effect, Layer, Schema, type Scope } from "effect"
-import * as CallClientLayer from "../../src/layers/CallClient.ts"
-import * as DispatcherLayer from "../../src/layers/call/Dispatcher.ts"
-import * as EndpointLayer from "../../src/layers/Endpoint.ts"
-import * as CallHandlerLayer from "../../src/layers/handlers/CallHandler.ts"
-import * as IdentityLayer from "../../src/layers/Identity.ts"
-import { makeEphemeralIdentity } from "../../src/layers/LocalIdentity.ts"
-import * as OperationRegistryLayer from "../../src/layers/OperationRegistry.ts"
-import * as PeerStoreDiscovery from "../../src/layers/PeerStoreDiscovery.ts"
-import * as RouterLayer from "../../src/layers/Router.ts"
+import * as Node from "../../src/layers/Node.ts"
 import * as MemoryPeerStore from "../../src/layers/store/MemoryPeerStore.ts"
 import * as CombinedTransport from "../../src/layers/transport/CombinedTransport.ts"
 import * as QuicTransport from "../../src/layers/transport/QuicTransport.ts"
 import * as TlsTransport from "../../src/layers/transport/TlsTransport.ts"
+import * as MemoryVault from "../../src/layers/vault/MemoryVault.ts"
 import { AccessControl } from "../../src/protocol/call/AccessControl.ts"
 import { fingerprintOfNode } from "../../src/protocol/identity/Fingerprint.ts"
 import type { SocketAddress } from "../../src/protocol/SocketAddress.ts"
+import { wordsFromEntropy } from "../../src/protocol/vault/Mnemonic.ts"
 import { AuditLog } from "../../src/services/AuditLog.ts"
 import { CallClient } from "../../src/services/CallClient.ts"
 import { Endpoint } from "../../src/services/Endpoint.ts"
@@ -60,24 +55,24 @@ const Echo = Operation.query("test/echo", {
 
 const operations = OperationGroup.make(Operation.implement(Echo, (message) => Effect.succeed(message)))
 
-/** A node with a key of its own that serves `alknet/call` where it listens. */
+/** A node with a key of its own; where it listens nowhere it only dials, and serves nothing. */
 const buildNode = Effect.fnUntraced(function* (
   transport: Layer.Layer<Transport>,
   listen: ReadonlyArray<SocketAddress>
 ) {
-  const local = yield* makeEphemeralIdentity
-  const parts = Layer.mergeAll(CallHandlerLayer.layer, CallClientLayer.layer).pipe(
-    Layer.provide(DispatcherLayer.layer),
-    Layer.provide(OperationRegistryLayer.layer(operations)),
-    Layer.provideMerge(EndpointLayer.layer({ listen })),
-    Layer.provideMerge(RouterLayer.layer),
-    Layer.provide(PeerStoreDiscovery.layer),
-    Layer.provideMerge(IdentityLayer.layer(local)),
-    Layer.provideMerge(MemoryPeerStore.layer({ local: local.nodeId })),
-    Layer.provide(Layer.mergeAll(AuditLog.layerSilent, transport))
+  const node = Node.layer({
+    version: "0.0.0",
+    listen,
+    operations: [operations],
+    ...(listen.length === 0 ? { only: [] } : {})
+  })
+  const vault = MemoryVault.layer(wordsFromEntropy(randomBytes(16)).join(" "))
+  const parts = node.pipe(
+    Layer.provideMerge(MemoryPeerStore.layer()),
+    Layer.provide([transport, vault, AuditLog.layerSilent])
   )
   const services = Effect.all({ endpoint: Endpoint, peers: PeerStore, calls: CallClient })
-  return { local, ...(yield* Effect.provide(services, yield* Layer.build(parts))) }
+  return yield* Effect.provide(services, yield* Layer.build(parts))
 })
 
 export const runNode: Effect.Effect<RunningNode, unknown, Scope.Scope> = Effect.gen(function* () {
@@ -89,17 +84,29 @@ export const runNode: Effect.Effect<RunningNode, unknown, Scope.Scope> = Effect.
     address,
     connections: Effect.map(node.endpoint.connections, (live) => live.length),
     client: Effect.fnUntraced(function* (transport, through = address) {
-      const { calls, local } = yield* buildNode(dialing[transport], [])
+      const { calls, endpoint } = yield* buildNode(dialing[transport], [])
       yield* node.peers.add({
         peerId: `client-${++clients}`,
-        fingerprints: [fingerprintOfNode(local.nodeId)],
+        fingerprints: [fingerprintOfNode(endpoint.nodeId)],
         scopes: ["test:echo"],
         resources: {},
         enabled: true,
         addresses: []
       })
-      const connection = yield* calls.connect({ nodeId: node.local.nodeId, addresses: [through] })
-      return { call: (message) => connection.call(Echo, message) }
+      const connection = yield* calls.connect({ nodeId: node.endpoint.nodeId, addresses: [through] })
+      return {
+        call: (message) =>
+          connection.call(Echo, message).pipe(
+            // A call that fails because its connection ended says nothing of why.
+            Effect.tapError((error) =>
+              error.message === "connection closed"
+                ? Effect.flatMap(connection.closed, (reason) =>
+                    Effect.logError("the connection ended", transport, reason)
+                  )
+                : Effect.void
+            )
+          )
+      }
     })
   }
 })
