@@ -1,23 +1,19 @@
 /** Discovery from the peer store: the addresses that came with a ticket or worked before. */
 import { Clock, Effect, Layer, Result, SubscriptionRef } from "effect"
-import { fingerprintOfNode } from "../protocol/identity/Fingerprint.ts"
 import type { NodeId } from "../protocol/identity/NodeId.ts"
 import { formatSocketAddress, parseSocketAddress } from "../protocol/SocketAddress.ts"
 import { Discovery } from "../services/Discovery.ts"
 import { Identity } from "../services/Identity.ts"
 import { PeerStore } from "../services/PeerStore.ts"
+import { peerOfNode } from "./PeerIndex.ts"
 
 export const layer: Layer.Layer<Discovery, never, Identity | PeerStore> = Layer.effect(
   Discovery,
   Effect.gen(function* () {
     const identity = yield* Identity
     const store = yield* PeerStore
-    const entryOf = (nodeId: NodeId) => {
-      const fingerprint = fingerprintOfNode(nodeId)
-      return Effect.map(SubscriptionRef.get(identity.snapshot), ({ peers }) =>
-        peers.find((peer) => peer.fingerprints.includes(fingerprint))
-      )
-    }
+    const entryOf = (nodeId: NodeId) =>
+      Effect.map(SubscriptionRef.get(identity.snapshot), (snapshot) => peerOfNode(snapshot, nodeId))
     return Discovery.of({
       lookup: (nodeId) =>
         Effect.map(entryOf(nodeId), (peer) =>

@@ -14,11 +14,14 @@ import { AuditLog } from "../services/AuditLog.ts"
 import { type AuthContext, Identity, type Principal } from "../services/Identity.ts"
 import { type Access, AlpnTaken, type Registration, Router } from "../services/Router.ts"
 import { type Connection, ConnectionClosed, EndOfStream, StreamReset } from "../services/Transport.ts"
+import { peerOfNode } from "./PeerIndex.ts"
 
 const DRAIN_TIMEOUT = Duration.seconds(2)
 
 interface Live {
   readonly connection: Connection
+  /** Who it was when it came. */
+  readonly identity: Principal | undefined
   readonly draining: Deferred.Deferred<void>
   readonly ended: Deferred.Deferred<void>
   /** Interrupts the handler after the drain time. */
@@ -33,7 +36,7 @@ interface Entry {
 /** What the router says about a peer that asks for an ALPN. */
 type Verdict =
   | { readonly _tag: "Admitted"; readonly identity: Principal | undefined }
-  | { readonly _tag: "Denied"; readonly reason: "nocert" | "unknown" }
+  | { readonly _tag: "Denied"; readonly reason: "nocert" | "unknown" | "disabled" }
 
 export const layer: Layer.Layer<Router, never, Identity | AuditLog> = Layer.effect(
   Router,
@@ -52,16 +55,19 @@ export const layer: Layer.Layer<Router, never, Identity | AuditLog> = Layer.effe
       webAlpns = registrations.filter(({ access }) => access === "anonymous").map((registration) => registration.alpn)
     }
 
-    const judge = (access: Access, connection: Connection): Effect.Effect<Verdict> => {
-      if (connection.peer === undefined) {
+    const judge = (access: Access, { peer }: Connection): Effect.Effect<Verdict> => {
+      if (peer === undefined) {
         return Effect.succeed(
           access === "anonymous" ? { _tag: "Admitted", identity: undefined } : { _tag: "Denied", reason: "nocert" }
         )
       }
-      return Effect.map(identity.resolveFromFingerprint(fingerprintOfNode(connection.peer)), (found): Verdict => {
-        const principal = Option.getOrUndefined(found)
+      return Effect.gen(function* () {
+        const principal = Option.getOrUndefined(yield* identity.resolveFromFingerprint(fingerprintOfNode(peer)))
         if (access === "anonymous") return { _tag: "Admitted", identity: principal }
-        if (principal === undefined) return { _tag: "Denied", reason: "unknown" }
+        if (principal === undefined) {
+          const entry = peerOfNode(yield* SubscriptionRef.get(identity.snapshot), peer)
+          return { _tag: "Denied", reason: entry?.enabled === false ? "disabled" : "unknown" }
+        }
         if (access !== "known-peer" && !scopesMatch(principal.scopes, access.scope)) {
           return { _tag: "Denied", reason: "unknown" }
         }
@@ -88,6 +94,7 @@ export const layer: Layer.Layer<Router, never, Identity | AuditLog> = Layer.effe
       Effect.gen(function* () {
         const live: Live = {
           connection,
+          identity: auth.identity,
           draining: Deferred.makeUnsafe(),
           ended: Deferred.makeUnsafe(),
           expelled: Deferred.makeUnsafe()
@@ -155,9 +162,11 @@ export const layer: Layer.Layer<Router, never, Identity | AuditLog> = Layer.effe
           ({ live, registration }) =>
             Effect.forEach(
               [...live],
-              ({ connection, expelled }) =>
+              ({ connection, expelled, identity: before }) =>
                 Effect.flatMap(judge(registration.access, connection), (verdict) => {
-                  if (verdict._tag === "Admitted") return Effect.void
+                  const isStill =
+                    verdict._tag === "Admitted" && (before === undefined || verdict.identity !== undefined)
+                  if (isStill) return Effect.void
                   return Effect.ensuring(
                     turnAway(connection),
                     Effect.sync(() => Deferred.doneUnsafe(expelled, Exit.void))
