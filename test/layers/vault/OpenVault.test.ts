@@ -1,6 +1,7 @@
 import { assert, it } from "@effect/vitest"
 import { bytesToHex, hexToBytes } from "@noble/hashes/utils.js"
 import { Effect, Exit, Layer, Result, Scope } from "effect"
+import { TestClock } from "effect/testing"
 import { vi } from "vitest"
 import { OpenVault } from "../../../src/layers/vault/OpenVault.ts"
 import { memoryStorage } from "../../../src/layers/vault/VaultStorage.ts"
@@ -44,5 +45,32 @@ it.live("VAULT-034 every lock, and closing the layer, wipes what was open", () =
     yield* Effect.provide(Effect.flatMap(Vault, restoreAbandon), context)
     yield* Scope.close(scope, Exit.void)
     assert.strictEqual(wipe.mock.calls.length, 2)
+  })
+)
+
+it.effect("VAULT-033 a timer wipes a cached key one hour after its insertion, though nobody asks", () =>
+  Effect.gen(function* () {
+    const copyKey = yield* Effect.acquireRelease(
+      Effect.sync(() => vi.spyOn(OpenVault.prototype, "copyKey")),
+      (spy) => Effect.sync(() => spy.mockRestore())
+    )
+    const vault = yield* vaultOf(watched("/unused", { storage: memoryStorage() }).parts)
+    yield* restoreAbandon(vault)
+    const use = Effect.scoped(vault.key({ _tag: "SshHost" }))
+    yield* use
+    const open = copyKey.mock.contexts[0]
+    if (!(open instanceof OpenVault)) return assert.fail("no key was copied")
+    const cached = open.withKey(Result.getOrThrow(specOfRole({ _tag: "SshHost" })), 0, (key) => key)
+    yield* TestClock.adjust("59 minutes")
+    yield* use
+    assert.isFalse(isZero(cached))
+    yield* TestClock.adjust("61 seconds")
+    assert.isTrue(isZero(cached))
+    assert.isUndefined(open.nextExpiry)
+    // The next key is looked after again.
+    yield* use
+    assert.isNumber(open.nextExpiry)
+    yield* TestClock.adjust("61 minutes")
+    assert.isUndefined(open.nextExpiry)
   })
 )
