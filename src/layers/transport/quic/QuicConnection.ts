@@ -48,6 +48,9 @@ export interface ConnectionRole {
 /** Above this many open streams the iterator is cheaper than probing each. */
 const PROBED_STREAMS_MAX = 96
 
+/** A larger capacity is compared with the congestion window itself, which costs more to ask for. */
+const TRUSTED_CAPACITY = 65_536
+
 const REASON_BYTES_MAX = 256
 
 const TOO_MUCH: CloseReason = {
@@ -92,6 +95,8 @@ export class QuicConnection {
   onClosed: (() => void) | undefined = undefined
   /** Says whether somebody waits for the peer beside the readers of streams. */
   isAwaited: (() => boolean) | undefined = undefined
+  /** Bytes that were sent since the last datagram came in; endless where that says nothing about the window. */
+  sentSinceReceived = 0
   /** Milliseconds of `performance.now` at the last packet. */
   lastReceived = 0
   readonly startedAt: number
@@ -109,6 +114,9 @@ export class QuicConnection {
   /** Streams of the peer below `#nextPeer` that have not shown up: packets come out of order. */
   #gaps: Set<number> | undefined = undefined
   #ownLimit = 0
+  #watchesCapacity = false
+  #takenBefore = 0
+  #receivedBefore = 0
   /** How many streams of ours the stack counts: up to the highest that was written to. */
   #openedOwn = 0
   #timer: NodeJS.Timeout | undefined = undefined
@@ -153,6 +161,7 @@ export class QuicConnection {
   receive(datagram: Uint8Array, from: SocketAddress | undefined): void {
     this.receivedBytes += datagram.length
     this.receivedDatagrams++
+    const taken = this.#watchesCapacity ? this.q.stats().recv : -1
     if (!this.isEstablished && this.receivedBytes > this.host.limits.handshakeBytes) {
       this.abandon(TOO_MUCH)
       return
@@ -162,6 +171,7 @@ export class QuicConnection {
     } catch {
       // An undecryptable or malformed packet; a fatal one has put the stack into its closing state.
     }
+    if (!this.#watchesCapacity || this.q.stats().recv > taken) this.sentSinceReceived = 0
     this.touch()
   }
 
@@ -252,6 +262,35 @@ export class QuicConnection {
     }
   }
 
+  /**
+   * Bytes of room that the stack certainly has for a packet on a stream. It reckons its capacity when it takes a datagram,
+   * but not for a duplicate; endless while it probes for a loss; and while it recovers from one a byte that is sent counts
+   * twice (window and PRR, RFC 6937).
+   */
+  roomFor(id: number): number {
+    if (!this.#watchesCapacity) {
+      const taken = this.q.stats().recv
+      const isFresh = taken - this.#takenBefore >= this.receivedDatagrams - this.#receivedBefore
+      this.#takenBefore = taken
+      this.#receivedBefore = this.receivedDatagrams
+      if (!isFresh) this.sentSinceReceived = Number.POSITIVE_INFINITY
+    }
+    const capacity = this.q.streamCapacity(id)
+    if (capacity > TRUSTED_CAPACITY && capacity > this.#congestionWindow) return 0
+    return capacity - 2 * this.sentSinceReceived
+  }
+
+  /** From now on duplicates are told apart, until no stream is blocked. */
+  watchCapacity(): void {
+    this.#watchesCapacity = true
+    // Where nothing else is under way, the answer to this brings a fresh reckoning.
+    this.keepAlive()
+  }
+
+  get #congestionWindow(): number {
+    return this.q.pathStats().find((path) => path.active)?.cwnd ?? 0
+  }
+
   stats(): ConnectionStats {
     const stats = this.q.stats()
     const path = this.q.pathStats().find((candidate) => candidate.active)
@@ -285,6 +324,7 @@ export class QuicConnection {
     if (this.isEstablished) {
       if (q.isReadable()) this.#readStreams()
       if (this.blocked.size > 0) for (const stream of this.blocked) stream.flushWrites()
+      else this.#watchesCapacity = false
       this.onDatagram?.()
       this.onOpenable?.()
       if (this.isClosed) return
@@ -371,6 +411,8 @@ export class QuicConnection {
       this.host.bindingFailed(this)
       return
     }
+    // A loss may have shut the congestion window, which the stack reckons again only when it receives.
+    this.sentSinceReceived = Number.POSITIVE_INFINITY
     this.flush()
   }
 

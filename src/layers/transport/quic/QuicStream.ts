@@ -5,8 +5,9 @@
  * the stack takes now (`write`); `queueWrite` holds the rest and calls back when it is gone, or failed.
  *
  * The end of the stream travels with the last data where both are written in the same turn of the event loop, because
- * packets are built once a turn. An end that comes later travels alone, and the stack may never repeat such a packet when
- * it is lost; so it leaves at once and a few copies of its datagram follow (see `Repeats.ts`).
+ * packets are built once a turn. An end that comes later travels alone. The stack forgets it when an acknowledgement of
+ * the data comes first, and never repeats its packet when that is lost; so it waits until the congestion window has room,
+ * leaves at once, and a few copies of its datagram follow (see `Repeats.ts`).
  */
 import { SHUTDOWN_READ, SHUTDOWN_WRITE, type StreamFailure, streamFailureOf } from "./Binding.ts"
 import type { QuicConnection } from "./QuicConnection.ts"
@@ -31,6 +32,12 @@ export interface PendingWrite {
   readonly done: (failed: WriteEnd | undefined) => void
 }
 
+/** Room in the windows from which on a packet of its own leaves for sure. */
+const LONE_END_ROOM = 1350
+
+/** How long an end is held back. The windows may be closed for another reason, which the end itself may be able to change. */
+const LONE_END_WAIT_MILLIS = 500
+
 const FINISHED = { kind: "finished" } as const
 const CLOSED = { kind: "closed" } as const
 const EMPTY = new Uint8Array(0)
@@ -48,6 +55,8 @@ export class QuicStream {
   #writes: Array<PendingWrite> | undefined = undefined
   /** Flush in which data was last given to the stack: an end in the same one shares its packet. */
   #dataTurn = -1
+  /** When an end that travels alone was first held back. */
+  #endWaitsSince: number | undefined = undefined
   /** Whether the stack knows the stream; our own begin to exist with the first write. */
   #exists: boolean
 
@@ -205,12 +214,14 @@ export class QuicStream {
   #send(bytes: Uint8Array, end: boolean): number {
     const { connection } = this
     try {
+      const isAlone = end && bytes.length === 0 && this.#dataTurn !== connection.turn
+      if (isAlone && this.#exists && !this.#mayEndAlone()) return 0
       const taken = connection.q.streamSend(this.id, bytes, end) ?? 0
       if (!this.#exists) this.#begin()
       if (taken > 0) this.#dataTurn = connection.turn
       if (end && taken === bytes.length) {
         this.writeEnd = FINISHED
-        if (this.#dataTurn !== connection.turn) connection.host.transmitLoneEnd(connection)
+        if (isAlone) connection.host.transmitLoneEnd(connection)
         this.#release()
       }
       return taken
@@ -220,6 +231,19 @@ export class QuicStream {
       this.#endWriting({ kind: "stopped", code: failure.code })
       return -1
     }
+  }
+
+  /** Whether a packet with nothing but the end would leave now. Waits no longer than `LONE_END_WAIT_MILLIS` for that. */
+  #mayEndAlone(): boolean {
+    const { connection } = this
+    connection.host.transmit(connection)
+    if (connection.roomFor(this.id) >= LONE_END_ROOM) return true
+    if (this.#endWaitsSince === undefined) {
+      this.#endWaitsSince = performance.now()
+      setTimeout(() => connection.touch(), LONE_END_WAIT_MILLIS + 1).unref()
+      connection.watchCapacity()
+    }
+    return performance.now() - this.#endWaitsSince > LONE_END_WAIT_MILLIS - 1
   }
 
   #begin(): void {
