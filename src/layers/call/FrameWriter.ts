@@ -31,6 +31,7 @@ export class FrameWriter {
   #isHanding = false
   #wantsFinish = false
   #isOver = false
+  #hasOvertaken = false
 
   constructor(fork: Fork, failed: (error: WriteError) => void) {
     this.#fork = fork
@@ -116,10 +117,24 @@ export class FrameWriter {
       this.#frames = []
       this.#owners = []
     }
+    if (!this.#hasOvertaken) this.#overtake(frames, owners)
     this.#writing = frames
     const bytes = frames.length === 1 ? frames[0]! : Buffer.concat(frames)
     const isLast = isAll && this.#wantsFinish
     this.#run(isLast ? this.#stream.writeLast(bytes) : this.#stream.write(bytes), owners, isLast)
+  }
+
+  /**
+   * Of the first two answers that leave together the second goes first. A caller cannot know whether a stream is served one
+   * request at a time, and opens a stream for each call as soon as answers are slow; an answer that overtakes another tells
+   * it that this is not so (CALL-R44).
+   */
+  #overtake(frames: Array<Uint8Array>, owners: Array<FrameOwner | undefined>): void {
+    const [first, second] = owners
+    if (first === undefined || second === undefined) return
+    this.#hasOvertaken = true
+    frames.splice(0, 2, frames[1]!, frames[0]!)
+    owners.splice(0, 2, second, first)
   }
 
   /** How many frames the next write takes: at least one. */

@@ -90,8 +90,8 @@ export const flowCases = (provider: TransportProvider): void => {
       )
       yield* wire.sendBytes(Buffer.concat(frames))
       const answers = yield* Effect.forEach(ids, () => wire.receive)
-      assert.deepStrictEqual(answers.map(outputOf), ids)
-      assert.deepStrictEqual(
+      for (const answer of answers) assert.strictEqual(outputOf(answer), answer.id)
+      assert.sameMembers(
         answers.map(({ id }) => id),
         ids
       )
@@ -474,7 +474,7 @@ export const flowCases = (provider: TransportProvider): void => {
       }
       yield* open
       const ids = [yield* wire.receive, yield* wire.receive, yield* wire.receive].map(({ id }) => id)
-      assert.deepStrictEqual(ids, ["1", "2", provider.multiStream ? "4" : "3"])
+      assert.sameMembers(ids, ["1", "2", provider.multiStream ? "4" : "3"])
     })
   )
 
