@@ -7,7 +7,7 @@
  */
 import { Cause, Context, Effect, Exit, Layer, Stream } from "effect"
 import { isOpen, refusalOf } from "../protocol/call/AccessControl.ts"
-import { forbidden, notFound } from "../protocol/call/CallError.ts"
+import { type CallError, forbidden, notFound } from "../protocol/call/CallError.ts"
 import { namespaceOf } from "../protocol/call/Operation.ts"
 import { codecOf } from "../protocol/call/OperationCodec.ts"
 import { specOf } from "../protocol/call/OperationSpec.ts"
@@ -179,11 +179,28 @@ const judge = (registration: Registration, caller: Exit.Exit<Principal | undefin
     return Effect.succeed(
       refusal === undefined
         ? { _tag: "Admitted", registration, caller: caller.value }
-        : { _tag: "Refused", error: forbidden(refusal, name) }
+        : { _tag: "Refused", error: forbiddenOnce(registration, refusal) }
     )
   } catch (defect) {
     return refuseAsBroken(name, Cause.die(defect))
   }
+}
+
+const refusals = new WeakMap<Registration, Map<string, CallError>>()
+
+/** The refusals of an operation are few and always the same: made once, so that saying no costs less than answering. */
+const forbiddenOnce = (registration: Registration, message: string): CallError => {
+  let known = refusals.get(registration)
+  if (known === undefined) {
+    known = new Map()
+    refusals.set(registration, known)
+  }
+  let error = known.get(message)
+  if (error === undefined) {
+    error = forbidden(message, registration.spec.name)
+    known.set(message, error)
+  }
+  return error
 }
 
 const refuseAsBroken = (name: string, cause: Cause.Cause<never>): Effect.Effect<Admission> =>
