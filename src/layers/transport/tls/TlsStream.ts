@@ -152,7 +152,9 @@ export class TlsStream implements BiStream {
 
   #refusal(): Exit.Exit<void, StreamReset | ConnectionClosed> | undefined {
     if (this.#closed !== undefined) return Exit.fail(this.#closed)
-    return this.#socket.writableEnded ? Exit.fail(new StreamReset({ side: "write", code: 0 })) : undefined
+    return this.wasReset || this.#socket.writableEnded
+      ? Exit.fail(new StreamReset({ side: "write", code: 0 }))
+      : undefined
   }
 
   #writeAndWait(bytes: Uint8Array): Effect.Effect<void, StreamReset | ConnectionClosed> {

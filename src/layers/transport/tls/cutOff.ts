@@ -9,10 +9,10 @@ import type { TLSSocket } from "node:tls"
 
 export const cutOff = (raw: Socket, tls?: TLSSocket): void => {
   setImmediate(() => {
-    // The TLS socket goes with the one below it.
-    if (raw.destroyed) tls?.destroy()
-    // A reset would wait until TCP is connected.
-    else if (raw.connecting) raw.destroy()
+    // While our end is still on its way a reset is refused by the system and would leave the socket open for ever.
+    const ending = tls?.writableEnded === true && !tls.writableFinished
+    // A reset of a socket that connects would wait for the connection. The TLS socket goes with the one below it.
+    if (raw.destroyed || raw.connecting || ending) (tls ?? raw).destroy()
     else raw.resetAndDestroy()
   })
 }

@@ -346,6 +346,21 @@ describe("TlsTransport", () => {
     )
   )
 
+  it.live("TR-028 a close whose end cannot be sent, because the peer does not read, leaves no socket behind", () =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const both = yield* nodes(provider())
+        const [dialed] = yield* Effect.all([dial(both), both.listener.accept], { concurrency: 2 })
+        const stream = yield* dialed.open
+        const writing = yield* Effect.forkChild(Effect.flip(Effect.forever(stream.write(bytesOf(65_536)))))
+        yield* turns(400)
+        yield* dialed.close(CloseCode.NoError, "")
+        assert.strictEqual((yield* soon("the end of writing", Fiber.join(writing)))._tag, "ConnectionClosed")
+        assert.strictEqual((yield* Effect.flip(stream.read))._tag, "ConnectionClosed")
+      })
+    )
+  )
+
   it.live("TR-017 a peer that is killed in the middle of a transfer is noticed, and the service goes on", () =>
     leavesNothing(
       Effect.gen(function* () {
