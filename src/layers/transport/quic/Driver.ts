@@ -212,7 +212,7 @@ export class Driver implements ConnectionHost {
       const length = sent[0]
       this.#slabOffset = offset + length
       connection.sentDatagrams++
-      connection.sentSinceReceived += length
+      connection.capacity.sent(length)
       this.counters.sentDatagrams++
       const to = this.#options.migration ? sent[1].to : remote
       socket.send(this.#slab, offset, length, to.port, to.host)

@@ -17,6 +17,8 @@ import { type QuicheConnection, streamFailureOf } from "./Binding.ts"
 import type { QuicLimits } from "./Limits.ts"
 import { QuicStream } from "./QuicStream.ts"
 import type { ReadBuffers } from "./ReadBuffers.ts"
+import { SendCapacity } from "./SendCapacity.ts"
+import { StackTimer } from "./StackTimer.ts"
 
 /** What a connection needs of the driver that owns its socket. */
 export interface ConnectionHost {
@@ -48,9 +50,6 @@ export interface ConnectionRole {
 /** Above this many open streams the iterator is cheaper than probing each. */
 const PROBED_STREAMS_MAX = 96
 
-/** A larger capacity is compared with the congestion window itself, which costs more to ask for. */
-const TRUSTED_CAPACITY = 65_536
-
 const REASON_BYTES_MAX = 256
 
 const TOO_MUCH: CloseReason = {
@@ -81,6 +80,8 @@ export class QuicConnection {
   isClosing = false
   /** Number of the current flush; data and end of a stream that are written in the same one share a packet. */
   turn = 0
+  /** What may be sent for sure. */
+  readonly capacity: SendCapacity
   readonly streams = new Map<number, QuicStream>()
   readonly blocked = new Set<QuicStream>()
   /** Streams of the peer that nobody has accepted. Bounded by the limit of concurrent streams. */
@@ -95,8 +96,6 @@ export class QuicConnection {
   onClosed: (() => void) | undefined = undefined
   /** Says whether somebody waits for the peer beside the readers of streams. */
   isAwaited: (() => boolean) | undefined = undefined
-  /** Bytes that were sent since the last datagram came in; endless where that says nothing about the window. */
-  sentSinceReceived = 0
   /** Milliseconds of `performance.now` at the last packet. */
   lastReceived = 0
   readonly startedAt: number
@@ -114,13 +113,9 @@ export class QuicConnection {
   /** Streams of the peer below `#nextPeer` that have not shown up: packets come out of order. */
   #gaps: Set<number> | undefined = undefined
   #ownLimit = 0
-  #watchesCapacity = false
-  #takenBefore = 0
-  #receivedBefore = 0
   /** How many streams of ours the stack counts: up to the highest that was written to. */
   #openedOwn = 0
-  #timer: NodeJS.Timeout | undefined = undefined
-  #timerAt = 0
+  readonly #timer: StackTimer
 
   constructor(
     host: ConnectionHost,
@@ -137,6 +132,8 @@ export class QuicConnection {
     this.role = role
     this.startedAt = now
     this.lastReceived = now
+    this.capacity = new SendCapacity(q)
+    this.#timer = new StackTimer(q, () => this.#onTimeout())
     this.#info = { to: host.local, from: remote }
     this.#nextOwn = isServer ? 1 : 0
     this.#nextPeer = isServer ? 0 : 1
@@ -161,7 +158,7 @@ export class QuicConnection {
   receive(datagram: Uint8Array, from: SocketAddress | undefined): void {
     this.receivedBytes += datagram.length
     this.receivedDatagrams++
-    const taken = this.#watchesCapacity ? this.q.stats().recv : -1
+    this.capacity.receiving()
     if (!this.isEstablished && this.receivedBytes > this.host.limits.handshakeBytes) {
       this.abandon(TOO_MUCH)
       return
@@ -171,7 +168,7 @@ export class QuicConnection {
     } catch {
       // An undecryptable or malformed packet; a fatal one has put the stack into its closing state.
     }
-    if (!this.#watchesCapacity || this.q.stats().recv > taken) this.sentSinceReceived = 0
+    this.capacity.received()
     this.touch()
   }
 
@@ -262,35 +259,6 @@ export class QuicConnection {
     }
   }
 
-  /**
-   * Bytes of room that the stack certainly has for a packet on a stream. It reckons its capacity when it takes a datagram,
-   * but not for a duplicate; endless while it probes for a loss; and while it recovers from one a byte that is sent counts
-   * twice (window and PRR, RFC 6937).
-   */
-  roomFor(id: number): number {
-    if (!this.#watchesCapacity) {
-      const taken = this.q.stats().recv
-      const isFresh = taken - this.#takenBefore >= this.receivedDatagrams - this.#receivedBefore
-      this.#takenBefore = taken
-      this.#receivedBefore = this.receivedDatagrams
-      if (!isFresh) this.sentSinceReceived = Number.POSITIVE_INFINITY
-    }
-    const capacity = this.q.streamCapacity(id)
-    if (capacity > TRUSTED_CAPACITY && capacity > this.#congestionWindow) return 0
-    return capacity - 2 * this.sentSinceReceived
-  }
-
-  /** From now on duplicates are told apart, until no stream is blocked. */
-  watchCapacity(): void {
-    this.#watchesCapacity = true
-    // Where nothing else is under way, the answer to this brings a fresh reckoning.
-    this.keepAlive()
-  }
-
-  get #congestionWindow(): number {
-    return this.q.pathStats().find((path) => path.active)?.cwnd ?? 0
-  }
-
   stats(): ConnectionStats {
     const stats = this.q.stats()
     const path = this.q.pathStats().find((candidate) => candidate.active)
@@ -305,12 +273,9 @@ export class QuicConnection {
     }
   }
 
+  /** Has the peer answer something. */
   keepAlive(): void {
-    try {
-      this.q.sendAckEliciting()
-    } catch {
-      return
-    }
+    this.q.sendAckEliciting()
     this.touch()
   }
 
@@ -324,7 +289,7 @@ export class QuicConnection {
     if (this.isEstablished) {
       if (q.isReadable()) this.#readStreams()
       if (this.blocked.size > 0) for (const stream of this.blocked) stream.flushWrites()
-      else this.#watchesCapacity = false
+      else this.capacity.unwatch()
       this.onDatagram?.()
       this.onOpenable?.()
       if (this.isClosed) return
@@ -333,7 +298,7 @@ export class QuicConnection {
     // What callbacks wrote above has left with this flush.
     this.isDirty = false
     if (q.isDraining() || q.isClosed()) this.#finish(this.#reasonOfStack())
-    else this.#arm()
+    else this.#timer.arm()
   }
 
   #readStreams(): void {
@@ -380,39 +345,15 @@ export class QuicConnection {
     this.onIncoming?.()
   }
 
-  #arm(): void {
-    const timeout = this.q.timeout()
-    if (timeout === null) {
-      clearTimeout(this.#timer)
-      this.#timer = undefined
-      return
-    }
-    const at = performance.now() + timeout + 1
-    // An earlier timer stays: it fires, sees that nothing is due, and arms again. Cheaper than a reset at each flush.
-    if (this.#timer !== undefined) {
-      if (this.#timerAt <= at) return
-      clearTimeout(this.#timer)
-    }
-    this.#timerAt = at
-    this.#timer = setTimeout(this.#onTimer, timeout + 1)
-  }
-
-  readonly #onTimer = (): void => {
-    this.#timer = undefined
+  #onTimeout(): void {
     if (this.isClosed) return
-    const timeout = this.q.timeout()
-    if (timeout !== null && timeout > 0) {
-      this.#arm()
-      return
-    }
     try {
       this.q.onTimeout()
     } catch {
       this.host.bindingFailed(this)
       return
     }
-    // A loss may have shut the congestion window, which the stack reckons again only when it receives.
-    this.sentSinceReceived = Number.POSITIVE_INFINITY
+    this.capacity.forget()
     this.flush()
   }
 
@@ -445,8 +386,7 @@ export class QuicConnection {
   #finish(reason: CloseReason): void {
     if (this.closeReason !== undefined) return
     this.closeReason = reason
-    clearTimeout(this.#timer)
-    this.#timer = undefined
+    this.#timer.clear()
     this.host.forget(this)
     const byPeer = reason.by !== "local"
     for (const stream of [...this.streams.values()]) stream.connectionClosed(byPeer)

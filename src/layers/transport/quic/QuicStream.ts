@@ -237,11 +237,13 @@ export class QuicStream {
   #mayEndAlone(): boolean {
     const { connection } = this
     connection.host.transmit(connection)
-    if (connection.roomFor(this.id) >= LONE_END_ROOM) return true
+    if (connection.capacity.roomFor(this.id) >= LONE_END_ROOM) return true
     if (this.#endWaitsSince === undefined) {
       this.#endWaitsSince = performance.now()
       setTimeout(() => connection.touch(), LONE_END_WAIT_MILLIS + 1).unref()
-      connection.watchCapacity()
+      connection.capacity.watch()
+      // Where nothing else is under way, the answer to this brings a fresh reckoning.
+      connection.keepAlive()
     }
     return performance.now() - this.#endWaitsSince > LONE_END_WAIT_MILLIS - 1
   }
