@@ -32,7 +32,11 @@ import { flawOf } from "./call/RegistrationRules.ts"
 const OWN_NAMESPACE = "node"
 
 type Groups = ReadonlyArray<OperationGroup<unknown>>
-type Needs<All extends Groups> = All[number] extends OperationGroup<infer R> ? Exclude<R, OperationContext> : never
+type Needs<All extends Groups> = All extends readonly []
+  ? never
+  : All[number] extends OperationGroup<infer R>
+    ? Exclude<R, OperationContext>
+    : never
 
 export interface Options {
   /** Whether callers can ask what they may call. Default true. */

@@ -5,7 +5,11 @@ export interface OperationGroup<out R> {
   readonly implementations: ReadonlyArray<Implementation<R>>
 }
 
-type Needs<Implementations> = Implementations extends ReadonlyArray<Implementation<infer R>> ? R : never
+type Needs<Implementations> = Implementations extends readonly []
+  ? never
+  : Implementations extends ReadonlyArray<Implementation<infer R>>
+    ? R
+    : never
 
 export const OperationGroup = {
   make: <const Implementations extends ReadonlyArray<Implementation<unknown>>>(

@@ -1,0 +1,49 @@
+/** What must not compile (CALL-046, CALL-082). The type checker of the tests is the judge; nothing here runs. */
+import { assert, it } from "@effect/vitest"
+import { Context, Effect, type Layer, Schema, Stream } from "effect"
+import * as RegistryLayer from "../../../src/layers/OperationRegistry.ts"
+import type { CallError } from "../../../src/protocol/call/CallError.ts"
+import type { CallConnection } from "../../../src/services/CallConnection.ts"
+import type { CallCarrier, Dispatcher } from "../../../src/services/Dispatcher.ts"
+import { Operation } from "../../../src/services/Operation.ts"
+import { OperationGroup } from "../../../src/services/OperationGroup.ts"
+import type { OperationRegistry, RegistryError } from "../../../src/services/OperationRegistry.ts"
+
+class Missing extends Schema.TaggedError<Missing>()("Missing", { path: Schema.String }) {
+  static readonly code = "MISSING"
+}
+class Files extends Context.Service<Files, { readonly read: (path: string) => Effect.Effect<string, Missing> }>()(
+  "test/Files"
+) {}
+const Read = Operation.query("fs/read", { input: Schema.String, output: Schema.String, errors: [Missing] })
+const Watch = Operation.subscription("fs/watch", { output: Schema.String })
+
+const notCompiling = (
+  dispatcher: Dispatcher["Service"],
+  carrier: CallCarrier,
+  connection: CallConnection["Service"]
+) => {
+  // @ts-expect-error CALL-046 a filter is required
+  dispatcher.run(carrier)
+  // @ts-expect-error CALL-046 a filter is required
+  dispatcher.attach(carrier, {})
+  // @ts-expect-error CALL-082 a subscription has no single answer
+  connection.call(Watch, undefined)
+  // @ts-expect-error CALL-082 the input has the declared type
+  connection.call(Read, 5)
+  // @ts-expect-error CALL-082 the handler must give the declared output
+  Operation.implement(Read, () => Effect.succeed(5))
+  // @ts-expect-error CALL-082 a query needs an Effect
+  Operation.implement(Read, () => Stream.empty)
+  const group = OperationGroup.make(Operation.implement(Read, (path) => Files.use((files) => files.read(path))))
+  const layer = RegistryLayer.layer(group)
+  // @ts-expect-error CALL-082 the handler's service is missing
+  const closed: Layer.Layer<OperationRegistry, RegistryError> = layer
+  const open: Layer.Layer<OperationRegistry, RegistryError, Files> = layer
+  const call: Effect.Effect<string, Missing | CallError> = connection.call(Read, "x")
+  // @ts-expect-error CALL-082 the declared error is among the errors
+  const careless: Effect.Effect<string, CallError> = connection.call(Read, "x")
+  return [closed, open, call, careless]
+}
+
+it("CALL-046 CALL-082 the types say no where they should", () => assert.isFunction(notCompiling))
