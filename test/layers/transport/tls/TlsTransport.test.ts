@@ -354,7 +354,13 @@ describe("TlsTransport", () => {
         const stream = yield* dialed.open
         const writing = yield* Effect.forkChild(Effect.flip(Effect.forever(stream.write(bytesOf(65_536)))))
         yield* turns(400)
+        const sockets = () => process.getActiveResourcesInfo().filter((kind) => kind === "TCPSocketWrap").length
+        const before = sockets()
         yield* dialed.close(CloseCode.NoError, "")
+        const gone = Effect.gen(function* () {
+          while (sockets() >= before) yield* turns(1)
+        })
+        yield* soon("the end of the socket", gone)
         assert.strictEqual((yield* soon("the end of writing", Fiber.join(writing)))._tag, "ConnectionClosed")
         assert.strictEqual((yield* Effect.flip(stream.read))._tag, "ConnectionClosed")
       })
