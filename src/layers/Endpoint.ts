@@ -150,8 +150,7 @@ const trackConnections = (audit: AuditLog["Service"], identity: Identity["Servic
     }
     const add = (connection: Connection): Effect.Effect<void, never, Scope.Scope> =>
       Effect.gen(function* () {
-        const { alpn, id, peer, remoteAddress, side, stats, transport } = connection
-        const close: Connection["close"] = (code, reason) => connection.close(code, reason)
+        const { alpn, close, id, peer, remoteAddress, side, stats, transport } = connection
         const since = yield* Clock.currentTimeMillis
         const known = side === "dialed" && (yield* isKnown(identity, peer))
         const entry: Tracked = { id, alpn, side, transport, peer, remoteAddress, since, stats, close, known }

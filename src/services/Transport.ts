@@ -105,8 +105,8 @@ export class DialError extends Schema.TaggedError<DialError>()("DialError", {
 /**
  * An ordered byte pair inside a connection. Each direction ends on its own (half-close).
  *
- * One reader and one writer at a time; concurrent `write`s are queued in order. Call its functions on the stream
- * (`stream.write(bytes)`, not a detached `write`), as those of a connection.
+ * One reader and one writer at a time; concurrent `write`s are queued in order. Its functions, like those of a connection,
+ * may be handed on by themselves (`Effect.flatMap(stream.read, stream.write)`).
  */
 export interface BiStream {
   /** A number that is unique within the connection, for logs. */

@@ -57,7 +57,7 @@ export const listen = (
 interface HalfOpen {
   readonly raw: Socket
   readonly slot: Slot
-  readonly since: number
+  since: number
 }
 
 class Acceptor {
@@ -75,6 +75,7 @@ class Acceptor {
   /** By the address and port of the other side. */
   readonly #halfOpen = new Map<string, HalfOpen>()
   #sweep: NodeJS.Timeout | undefined = undefined
+  #sweptAt = 0
   #closed: ConnectionClosed | undefined = undefined
 
   constructor(options: ListenOptions, settings: ListenerSettings) {
@@ -137,7 +138,10 @@ class Acceptor {
       this.#halfOpen.delete(key)
       slot.leave()
     })
-    this.#sweep ??= setInterval(() => this.#onSweep(), SWEEP_MILLIS).unref()
+    if (this.#sweep === undefined) {
+      this.#sweptAt = performance.now()
+      this.#sweep = setInterval(() => this.#onSweep(), SWEEP_MILLIS).unref()
+    }
     this.#tls.emit("connection", raw)
   }
 
@@ -194,8 +198,13 @@ class Acceptor {
   /** Cuts off handshakes that take too long or send too much. */
   #onSweep(): void {
     const now = performance.now()
-    for (const { raw, since } of this.#halfOpen.values()) {
-      const late = now - since > this.#settings.handshakeMillis
+    // Time in which this process did not run is not the client's: its answer may wait to be read.
+    const stalled = Math.max(0, now - this.#sweptAt - 2 * SWEEP_MILLIS)
+    this.#sweptAt = now
+    for (const entry of this.#halfOpen.values()) {
+      const { raw } = entry
+      entry.since += stalled
+      const late = now - entry.since > this.#settings.handshakeMillis
       if (late || raw.bytesRead > this.#settings.handshakeBytesMax) cutOff(raw)
     }
     if (this.#halfOpen.size > 0) return
