@@ -294,10 +294,13 @@ export class Driver implements ConnectionHost {
     const now = performance.now()
     this.#closed.expire(now)
     for (const connection of this.#live) {
-      const fault = this.#watchdog.inspect(connection, now)
-      if (fault !== undefined) {
+      try {
+        const end = this.#watchdog.inspect(connection, now)
+        if (end === undefined) continue
         this.counters.watchdogCloses++
-        fault(connection)
+        end(connection)
+      } catch {
+        this.bindingFailed(connection)
       }
     }
     if (this.#live.size > 0 || this.#closed.size > 0) return

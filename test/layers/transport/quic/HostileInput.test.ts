@@ -4,8 +4,10 @@ import { Effect } from "effect"
 import type { QuicConnection } from "../../../../src/layers/transport/quic/QuicConnection.ts"
 import { CloseCode } from "../../../../src/protocol/CloseCode.ts"
 import {
+  dialAnonymously,
   dialerRaw,
   dialRaw,
+  ECHO,
   echoStreams,
   initials,
   listenRaw,
@@ -258,6 +260,39 @@ describe("addresses", () => {
       assert.isUndefined(waiting.pollUnsafe())
       relay.up = known
       yield* until(() => waiting.pollUnsafe() !== undefined)
+    })
+  )
+})
+
+describe("anonymous clients", () => {
+  it.live("TR-010 are dropped silently while the web context is off, and served by it when it is on", () =>
+    Effect.gen(function* () {
+      const closed = yield* listenRaw()
+      const seen: Array<QuicConnection> = []
+      const open = yield* listenRaw({ web: true, onConnection: (connection) => seen.push(connection) })
+      const dialer = yield* dialerRaw({ limits: { handshakeMillis: 600 } })
+      const socket = yield* socketAt()
+      yield* sendAll(socket, initials(dialer, 1, "localhost"), closed.address)
+      yield* until(() => closed.driver.counters.receivedDatagrams === 1)
+      assert.deepStrictEqual([closed.driver.size, closed.driver.counters.sentDatagrams], [0, 0])
+      const connection = yield* dialAnonymously(dialer, open, "localhost")
+      yield* until(() => seen.length === 1)
+      assert.isUndefined(seen[0]!.peer)
+      assert.strictEqual(seen[0]!.alpn, ECHO)
+      echoStreams(seen[0]!)
+      assert.strictEqual(connection.isClosed, false)
+    })
+  )
+
+  it.live("TR-010 a client without a certificate is refused by the node context", () =>
+    Effect.gen(function* () {
+      const seen: Array<QuicConnection> = []
+      const node = yield* listenRaw({ onConnection: (connection) => seen.push(connection) })
+      const dialer = yield* dialerRaw()
+      const connection = yield* dialAnonymously(dialer, node, "alknet.invalid")
+      yield* until(() => connection.isClosed)
+      assert.deepStrictEqual([connection.closeReason!.by, connection.closeReason!.code], ["peer", 0x174])
+      assert.strictEqual(seen.length, 0)
     })
   )
 })

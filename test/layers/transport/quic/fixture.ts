@@ -2,6 +2,7 @@
  * Raw drivers for the cases that look inside: a listening node with its counters, dials, and a UDP relay between them that
  * loses, records and injects datagrams.
  */
+import { randomBytes } from "node:crypto"
 import { createSocket, type Socket } from "node:dgram"
 import { Effect, Redacted, type Scope } from "effect"
 import { makeEphemeralIdentity } from "../../../../src/layers/LocalIdentity.ts"
@@ -12,7 +13,8 @@ import { makeContext, type TlsContext } from "../../../../src/layers/transport/q
 import { type DialFailure, dial } from "../../../../src/layers/transport/quic/Dialer.ts"
 import { Driver } from "../../../../src/layers/transport/quic/Driver.ts"
 import { DEFAULT_LIMITS, type QuicLimits } from "../../../../src/layers/transport/quic/Limits.ts"
-import type { QuicConnection } from "../../../../src/layers/transport/quic/QuicConnection.ts"
+import { connectionKey } from "../../../../src/layers/transport/quic/Packets.ts"
+import { QuicConnection } from "../../../../src/layers/transport/quic/QuicConnection.ts"
 import type { QuicStream, ReadEnd } from "../../../../src/layers/transport/quic/QuicStream.ts"
 import { makeWebIdentity } from "../../../../src/layers/transport/quic/WebCertificate.ts"
 import { Alpn } from "../../../../src/protocol/Alpn.ts"
@@ -263,4 +265,20 @@ export const initials = (dialer: RawNode, count: number, serverName = "alknet.in
     const q = quiche.Connection.connect(serverName, id, local, { host: "127.0.0.1", port: 9 }, config)
     const datagram = Buffer.alloc(1350)
     return datagram.subarray(0, q.send(datagram)![0])
+  })
+
+/** A client that shows no certificate, as a browser is. Succeeds when its side of the handshake is complete. */
+export const dialAnonymously = (dialer: RawNode, node: RawNode, serverName: string): Effect.Effect<QuicConnection> =>
+  Effect.callback((resume) => {
+    const { driver } = dialer
+    const none = undefined
+    const algorithms = "ed25519:ecdsa_secp256r1_sha256"
+    const config = driver.quiche.Config.withBoringSslCtx(false, false, none, none, none, algorithms)
+    config.setApplicationProtos([ECHO])
+    const id = randomBytes(20)
+    const q = driver.quiche.Connection.connect(serverName, id, driver.local, node.address, config)
+    const role = { established: (it: QuicConnection) => resume(Effect.succeed(it)), ended: () => {} }
+    const connection = new QuicConnection(driver, q, node.address, false, role, performance.now())
+    driver.add(connection, [connectionKey(id)])
+    connection.flush()
   })
