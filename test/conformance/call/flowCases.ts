@@ -716,6 +716,25 @@ export const flowCases = (provider: TransportProvider): void => {
   }
 
   timed(
+    "CALL-118 the network is gone: every pending call ends with `connection closed` within the idle time",
+    Effect.gen(function* () {
+      const { group, started } = operations()
+      const { connection, cut, serverIdentity } = yield* both(provider, {
+        server: { groups: [group] },
+        client: { limits: { callTimeout: "5 minutes" } }
+      })
+      const calls = yield* Effect.forEach(Array.from({ length: 64 }), (_, n) =>
+        Effect.forkChild(messageOf(connection.call(Slow, n)), { startImmediately: true })
+      )
+      yield* Queue.takeN(started, 64)
+      yield* cut!(serverIdentity.nodeId)
+      yield* TestClock.adjust("1 minutes")
+      const messages = yield* Effect.forEach(calls, (fiber) => Fiber.join(fiber))
+      assert.deepStrictEqual([...new Set(messages)], ["INTERNAL connection closed"])
+    })
+  )
+
+  timed(
     "CALL-119 a handler that cannot be interrupted delays the close by closeGrace at most",
     Effect.gen(function* () {
       const Deaf = Operation.query("t/deaf", { output: Schema.Void, ...external })

@@ -126,7 +126,14 @@ export const both = Effect.fnUntraced(function* (provider: TransportProvider, se
     one.provide(one.dispatcher.attach(carrier, { filter: trusted, ...options }))
   const accepted = yield* attach(server, carriers.accepted, settings.serverOptions)
   const dialed = yield* attach(client, carriers.dialed, settings.clientOptions)
-  return { ...carriers, server, serverSide: accepted, clientNode: client, connection: dialed }
+  return {
+    ...carriers,
+    serverIdentity: carriers.server,
+    server,
+    serverSide: accepted,
+    clientNode: client,
+    connection: dialed
+  }
 })
 
 /** A node that serves, and the bare carrier at the other end, for frames by hand. */
