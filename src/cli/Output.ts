@@ -4,6 +4,7 @@
  */
 import { Context, Effect, Layer } from "effect"
 import { settings } from "./Globals.ts"
+import { compactJson } from "./Printable.ts"
 import { type Column, tableLines } from "./Table.ts"
 
 /** Waits until the bytes are with the operating system, so that an exit right after loses none of them. */
@@ -43,8 +44,7 @@ export class Output extends Context.Service<
         const text = typeof lines === "string" ? lines : lines.join("\n")
         return text === "" ? Effect.void : writeTo(process.stdout, `${text}\n`)
       }
-      const answer = (value: unknown, lines: string | ReadonlyArray<string>) =>
-        print(json ? JSON.stringify(value) : lines)
+      const answer = (value: unknown, lines: string | ReadonlyArray<string>) => print(json ? compactJson(value) : lines)
       return Output.of({
         json,
         quiet,

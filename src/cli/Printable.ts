@@ -22,15 +22,14 @@ export const printableShort = (text: string): string => {
   return safe.length > SHOWN_MAX ? `${safe.slice(0, SHOWN_MAX - 1)}…` : safe
 }
 
-/** A JSON value in lines for people; what is unsafe in its texts is escaped as JSON escapes, so that it is the same value. */
+const escapeUnit = (unit: string): string => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`
+
+/** JSON text in which what is unsafe on a terminal is escaped as JSON escapes it: the same value, safe to look at. */
+const safeJson = (text: string): string => text.replace(UNSAFE, (unsafe) => unsafe.split("").map(escapeUnit).join(""))
+
+/** A JSON value on one line. */
+export const compactJson = (value: unknown): string => safeJson(JSON.stringify(value) ?? "null")
+
+/** A JSON value in lines for people. */
 export const printableJson = (value: unknown): string =>
-  (JSON.stringify(value, null, 2) ?? "null")
-    .split("\n")
-    .map((line) =>
-      line.replace(UNSAFE, (character) =>
-        [...Array(character.length).keys()]
-          .map((index) => `\\u${character.charCodeAt(index).toString(16).padStart(4, "0")}`)
-          .join("")
-      )
-    )
-    .join("\n")
+  (JSON.stringify(value, null, 2) ?? "null").split("\n").map(safeJson).join("\n")

@@ -3,8 +3,9 @@
  */
 import { readFileSync } from "node:fs"
 
-const manifest: { readonly version: string } = JSON.parse(
-  readFileSync(new URL("../../package.json", import.meta.url), "utf8")
-)
+/** The manifest of the package. */
+export const manifestUrl = new URL("../../package.json", import.meta.url)
+
+const manifest: { readonly version: string } = JSON.parse(readFileSync(manifestUrl, "utf8"))
 
 export const version = manifest.version

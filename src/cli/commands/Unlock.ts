@@ -45,6 +45,8 @@ const startInBackground = (args: ReadonlyArray<string>, secret: Uint8Array) =>
   Effect.callback<{ readonly ready: string; readonly said: string }>((resume) => {
     const child = spawn(process.execPath, [...process.execArgv, process.argv[1] ?? "", ...args], {
       detached: true,
+      // It outlives this command and should not hold the folder that this one was started in.
+      cwd: "/",
       stdio: ["pipe", "pipe", "pipe"]
     })
     let ready = ""

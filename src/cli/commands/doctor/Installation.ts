@@ -3,6 +3,7 @@
  */
 import { statSync } from "node:fs"
 import { Clock, Effect } from "effect"
+import { manifestUrl } from "../../Version.ts"
 import { type Finding, fail, ok, warn } from "./Finding.ts"
 
 /** Whether this Node can run the program: 22.19 or newer, 24, 26 or newer. */
@@ -43,7 +44,7 @@ const argon2 = loads(
 /** Nobody could have installed this before it was made. */
 const clock: Effect.Effect<Finding> = Effect.gen(function* () {
   const now = yield* Clock.currentTimeMillis
-  const made = statSync(new URL("../../../../package.json", import.meta.url), { throwIfNoEntry: false })?.mtimeMs ?? 0
+  const made = statSync(manifestUrl, { throwIfNoEntry: false })?.mtimeMs ?? 0
   const text = new Date(now).toISOString()
   return now < made - 86_400_000 || now < Date.UTC(2025, 0, 1)
     ? fail("clock", `${text} is in the past`, "set the clock; invites and keys end by it")

@@ -1,0 +1,87 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Result } from "effect"
+import * as fc from "fast-check"
+import { formatConfigValue, parseConfig } from "../../src/protocol/Config.ts"
+import { lineOf, scanStatements, withValue } from "../../src/protocol/ConfigText.ts"
+
+const problemOf = (text: string) => {
+  const parsed = parseConfig(text)
+  return Result.isFailure(parsed) ? { line: parsed.failure.line, key: parsed.failure.key } : "accepted"
+}
+
+describe("the config", () => {
+  it("reads every key", () => {
+    const text = [
+      'listen = ["127.0.0.1:0", "[::1]:4433"]',
+      'advertise = ["node.example:443"]',
+      'label = "desk"',
+      'only = ["alknet/call"]',
+      "anonymous = []",
+      'log-level = "warn"'
+    ].join("\n")
+    assert.deepEqual(Result.getOrThrow(parseConfig(text)), {
+      listen: ["127.0.0.1:0", "[::1]:4433"],
+      advertise: ["node.example:443"],
+      label: "desk",
+      only: ["alknet/call"],
+      anonymous: [],
+      "log-level": "warn"
+    })
+    assert.deepEqual(Result.getOrThrow(parseConfig("")), {})
+  })
+
+  it("an unknown key, a wrong value and broken TOML name the line", () => {
+    assert.deepEqual(problemOf("\nlistn = []"), { line: 2, key: "listn" })
+    assert.deepEqual(problemOf("# one\n[listen]\na = 1"), { line: 2, key: "listen" })
+    assert.deepEqual(problemOf('label = "a"\nlisten = ["x"]'), { line: 2, key: "listen" })
+    assert.deepEqual(problemOf('advertise = ["127.0.0.1:0"]'), { line: 1, key: "advertise" })
+    assert.deepEqual(problemOf(`label = "${"é".repeat(33)}"`), { line: 1, key: "label" })
+    assert.deepEqual(problemOf('log-level = "loud"'), { line: 1, key: "log-level" })
+    assert.deepEqual(problemOf('only = ["a b"]'), { line: 1, key: "only" })
+    assert.deepEqual(problemOf('a = 1\n\nlabel = "x" y'), { line: 3, key: "" })
+    assert.deepEqual(problemOf('label = "x"\nlabel = "y"'), { line: 2, key: "" })
+    assert.deepEqual(problemOf("__proto__ = 1"), { line: 1, key: "__proto__" })
+    assert.deepEqual(problemOf('"listen".x = 1'), { line: 1, key: "listen" })
+  })
+
+  it("a value is changed in place, added before the first table, and removed with its line", () => {
+    const text = '# top\nlabel = "a" # why\nlisten = [\n  "x:1", # ]\n  "y:2"\n]\n[table]\nlabel = 1\n'
+    assert.strictEqual(withValue(text, "label", '"b"'), text.replace('"a"', '"b"'))
+    assert.strictEqual(withValue(text, "listen", "[]"), '# top\nlabel = "a" # why\nlisten = []\n[table]\nlabel = 1\n')
+    assert.strictEqual(withValue(text, "only", "[]"), text.replace("[table]", "only = []\n[table]"))
+    assert.strictEqual(withValue(text, "label", undefined), text.replace('label = "a" # why\n', ""))
+    assert.strictEqual(withValue("", "label", '"b"'), 'label = "b"\n')
+    assert.strictEqual(withValue('label = "a"', "only", "[]"), 'label = "a"\nonly = []\n')
+  })
+
+  it("statements are found across strings of every kind, brackets and comments", () => {
+    const text = `a = """\nb = 1 ] # "\n"""\n'c' = 'x\\'\nd = { e = "}" , f = [1] } # }\n[ g . "h" ]\ni = 1\n`
+    const found = scanStatements(text).map(({ line, path }) => `${line}:${path.join(".")}`)
+    assert.deepEqual(found, ["1:a", "4:c", "5:d", "6:g.h", "7:g.h.i"])
+    assert.strictEqual(lineOf(text, ["g", "h", "i"]), 7)
+    assert.strictEqual(lineOf(text, ["d", "f"]), 5)
+    assert.strictEqual(lineOf(text, ["nothing"]), 1)
+  })
+
+  it("what is written is read back, whatever the label", () => {
+    fc.assert(
+      fc.property(fc.string({ minLength: 1, maxLength: 16, unit: "grapheme" }), (label) => {
+        const text = withValue("# c\nonly = []\n", "label", formatConfigValue(label))
+        const parsed = parseConfig(text)
+        if (new TextEncoder().encode(label).length <= 64 && !/\p{Surrogate}/u.test(label)) {
+          assert.strictEqual(Result.getOrThrow(parsed).label, label)
+        }
+      })
+    )
+  })
+
+  it("never throws", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: fc.constantFrom(..."ab=[]{}\"'#.\n\\ ,1") }), (text) => {
+        parseConfig(text)
+        scanStatements(text)
+      }),
+      { numRuns: 500 }
+    )
+  })
+})
