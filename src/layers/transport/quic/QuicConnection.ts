@@ -14,11 +14,13 @@ import type { NodeId } from "../../../protocol/identity/NodeId.ts"
 import type { SocketAddress } from "../../../protocol/SocketAddress.ts"
 import type { CloseReason, ConnectionStats } from "../../../services/Transport.ts"
 import { type QuicheConnection, streamFailureOf } from "./Binding.ts"
+import { REASON_BYTES_MAX, reasonOfStack, TOO_MUCH_BEFORE_HANDSHAKE } from "./CloseReasons.ts"
 import type { QuicLimits } from "./Limits.ts"
 import { QuicStream } from "./QuicStream.ts"
 import type { ReadBuffers } from "./ReadBuffers.ts"
 import { SendCapacity } from "./SendCapacity.ts"
 import { StackTimer } from "./StackTimer.ts"
+import { WindowWear } from "./WindowWear.ts"
 
 /** What a connection needs of the driver that owns its socket. */
 export interface ConnectionHost {
@@ -50,15 +52,6 @@ export interface ConnectionRole {
 /** Above this many open streams the iterator is cheaper than probing each. */
 const PROBED_STREAMS_MAX = 96
 
-const REASON_BYTES_MAX = 256
-
-const TOO_MUCH: CloseReason = {
-  by: "local",
-  code: CloseCode.TooMany,
-  kind: "transport",
-  reason: "too much before the handshake"
-}
-
 let connections = 0
 
 export class QuicConnection {
@@ -80,8 +73,8 @@ export class QuicConnection {
   isClosing = false
   /** Number of the current flush; data and end of a stream that are written in the same one share a packet. */
   turn = 0
-  /** What may be sent for sure. */
   readonly capacity: SendCapacity
+  readonly wear = new WindowWear()
   readonly streams = new Map<number, QuicStream>()
   readonly blocked = new Set<QuicStream>()
   /** Streams of the peer that nobody has accepted. Bounded by the limit of concurrent streams. */
@@ -160,7 +153,7 @@ export class QuicConnection {
     this.receivedDatagrams++
     this.capacity.receiving()
     if (!this.isEstablished && this.receivedBytes > this.host.limits.handshakeBytes) {
-      this.abandon(TOO_MUCH)
+      this.abandon(TOO_MUCH_BEFORE_HANDSHAKE)
       return
     }
     try {
@@ -204,6 +197,7 @@ export class QuicConnection {
       for (;;) {
         const received = this.q.streamRecv(id, this.host.buffers.room)
         if (received === null) return false
+        this.deliveredBytes += received[0]
         if (received[1]) return true
       }
     } catch (thrown) {
@@ -288,6 +282,7 @@ export class QuicConnection {
     }
     if (this.isEstablished) {
       if (q.isReadable()) this.#readStreams()
+      this.wear.flushed(this)
       if (this.blocked.size > 0) for (const stream of this.blocked) stream.flushWrites()
       else this.capacity.unwatch()
       this.onDatagram?.()
@@ -297,7 +292,7 @@ export class QuicConnection {
     this.host.transmit(this)
     // What callbacks wrote above has left with this flush.
     this.isDirty = false
-    if (q.isDraining() || q.isClosed()) this.#finish(this.#reasonOfStack())
+    if (q.isDraining() || q.isClosed()) this.#finish(reasonOfStack(q))
     else this.#timer.arm()
   }
 
@@ -369,18 +364,6 @@ export class QuicConnection {
       // `Done`: the stack is closing already. Whatever else it is, the connection ends here.
     }
     this.#finish({ by, code, kind, reason: bytes.toString() })
-  }
-
-  #reasonOfStack(): CloseReason {
-    const { q } = this
-    const peer = q.peerError()
-    if (peer !== null) {
-      const reason = Buffer.from(peer.reason).subarray(0, REASON_BYTES_MAX).toString()
-      return { by: "peer", code: peer.errorCode, kind: peer.isApp ? "app" : "transport", reason }
-    }
-    if (q.isTimedOut()) return { by: "transport", code: CloseCode.Idle, kind: "idle", reason: "" }
-    const local = q.localError()
-    return { by: "transport", code: local?.errorCode ?? 0, kind: local === null ? "lost" : "transport", reason: "" }
   }
 
   #finish(reason: CloseReason): void {

@@ -52,6 +52,7 @@ export class QuicStream {
   onReadable: (() => void) | undefined = undefined
   #queue: Array<Uint8Array> | undefined = undefined
   #queuedBytes = 0
+  #wasFull = false
   #writes: Array<PendingWrite> | undefined = undefined
   /** Flush in which data was last given to the stack: an end in the same one shares its packet. */
   #dataTurn = -1
@@ -86,7 +87,8 @@ export class QuicStream {
 
   /** Moves what the stack has into the queue, up to the bound, and tells the reader. */
   receive(): void {
-    const { q, host } = this.connection
+    const { connection } = this
+    const { q, host } = connection
     const { buffers } = host
     try {
       while (this.wantsData) {
@@ -95,7 +97,7 @@ export class QuicStream {
         const length = received[0]
         const isDrained = length < buffers.room.length
         if (length > 0) {
-          this.connection.deliveredBytes += length
+          connection.deliveredBytes += length
           this.#queuedBytes += length
           if (this.#queue === undefined) this.#queue = [buffers.take(length)]
           else this.#queue.push(buffers.take(length))
@@ -106,10 +108,13 @@ export class QuicStream {
     } catch (thrown) {
       const failure = streamFailureOf(thrown)
       if (failure.kind !== "done") {
-        this.#endReading(failure.kind === "reset" ? { kind: "reset", code: failure.code } : { kind: "reset", code: 0 })
+        // A full queue had made the stack hold data back, of which the reset took up to a window.
+        connection.wear.reset(this.#wasFull ? host.limits.streamWindowBytes : 0)
+        this.#endReading({ kind: "reset", code: failure.kind === "reset" ? failure.code : 0 })
       }
     }
-    if (this.connection.isClosed && this.wantsData) this.readEnd = CLOSED
+    this.#wasFull = this.readEnd === undefined && !this.wantsData
+    if (connection.isClosed && this.wantsData) this.readEnd = CLOSED
     this.#wakeReader()
   }
 

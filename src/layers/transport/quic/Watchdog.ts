@@ -2,8 +2,8 @@
  * What one connection may take over time: its handshake, its computing time, its datagrams, and bytes that never come out.
  *
  * The stack has known flaws that need a peer which completed a handshake (docs: security). This bounds what each can cost
- * from outside; an endless loop inside one call it cannot end. It is asked twice a second about every connection, and also
- * sends the keep-alive of dialed connections.
+ * from outside; an endless loop inside one call it cannot end. It is asked twice a second about every connection, ends those
+ * whose window is worn out (see `WindowWear.ts`) when they are quiet, and sends the keep-alive of dialed connections.
  */
 import { CloseCode } from "../../../protocol/CloseCode.ts"
 import type { QuicLimits } from "./Limits.ts"
@@ -19,6 +19,9 @@ const OVERHEAD_BYTES_PER_DATAGRAM = 200
 const STRIKES = 3
 
 const SECOND_MILLIS = 1000
+
+/** Without a packet for this long, everything that was written is acknowledged. */
+const QUIET_MILLIS = 1000
 
 interface Seen {
   at: number
@@ -43,6 +46,9 @@ export class Watchdog {
       return now - connection.startedAt >= limits.handshakeMillis ? endHandshake : undefined
     }
     if (this.#isOverBounds(connection, now)) return endExcess
+    if (connection.wear.isWorn && connection.streams.size === 0 && now - connection.lastReceived >= QUIET_MILLIS) {
+      return endWorn
+    }
     if (!connection.isServer && connection.isInUse && now - connection.lastReceived >= limits.keepAliveMillis) {
       connection.keepAlive()
     }
@@ -80,5 +86,7 @@ export class Watchdog {
 
 const endHandshake = (connection: QuicConnection): void =>
   connection.abandon({ by: "transport", code: 0, kind: "idle", reason: "the handshake took too long" })
+
+const endWorn = (connection: QuicConnection): void => connection.close(CloseCode.NoError, "")
 
 const endExcess = (connection: QuicConnection): void => connection.close(CloseCode.TooMany, "")

@@ -145,6 +145,31 @@ describe("codes", () => {
     })
   )
 
+  it.live("a connection whose window resets have worn out ends when it is idle, and not before", () =>
+    Effect.gen(function* () {
+      const { connection, streams } = yield* pair
+      const kept = yield* opened(connection, streams)
+      const { left, right } = yield* opened(connection, streams)
+      const bytes = Buffer.alloc(2 * MEBIBYTE)
+      left.queueWrite({ bytes, end: false, done: () => {} })
+      // Nobody reads: the stack of the reader holds more than the queue takes, and drops it with the reset.
+      yield* until(() => right.connection.receivedBytes > 1.5 * MEBIBYTE)
+      left.reset(1)
+      right.reset(1)
+      yield* until(() => {
+        right.read()
+        return right.readEnd !== undefined
+      })
+      left.stop(0)
+      writeAll(kept.left, Buffer.from("y"), () => {})
+      yield* until(() => kept.right.readEnd !== undefined)
+      assert.isFalse(connection.isClosed)
+      writeAll(kept.right, Buffer.from("z"), () => {})
+      yield* until(() => connection.isClosed)
+      assert.deepStrictEqual([connection.closeReason!.by, connection.closeReason!.code], ["peer", CloseCode.NoError])
+    })
+  )
+
   it.live("many short streams in a row do not use up the limit of streams, however they end", () =>
     Effect.gen(function* () {
       const { connection, streams } = yield* pair
