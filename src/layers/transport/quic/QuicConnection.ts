@@ -9,7 +9,6 @@
  * stream of the peer are probed, and the iterator is used only where that does not explain `isReadable`.
  */
 import type { Alpn } from "../../../protocol/Alpn.ts"
-import { CloseCode } from "../../../protocol/CloseCode.ts"
 import type { NodeId } from "../../../protocol/identity/NodeId.ts"
 import type { SocketAddress } from "../../../protocol/SocketAddress.ts"
 import type { CloseReason, ConnectionStats } from "../../../services/Transport.ts"
