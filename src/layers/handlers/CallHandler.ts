@@ -17,7 +17,7 @@ import type { Connection } from "../../services/Transport.ts"
 export interface Options {
   /** Who may connect. Default `known-peer`. */
   readonly access?: Access
-  /** Runs beside each connection, which is live; interrupted at its end. A failure of it ends the connection. */
+  /** Runs beside each connection, which is live already; interrupted at its end. */
   readonly onConnection?: (connection: CallConnection["Service"]) => Effect.Effect<void>
 }
 

@@ -1,12 +1,16 @@
 /** The conformance suite of the call protocol (call.md section 18) over every carrier. */
 import { describe } from "@effect/vitest"
 import { chosenNames, provider } from "../transport/registry.ts"
-import { flowCases } from "./flowCases.ts"
+import { callerCases } from "./callerCases.ts"
+import { endCases } from "./endCases.ts"
 import { gateCases } from "./gateCases.ts"
+import { outcomeCases } from "./outcomeCases.ts"
+import { streamCases } from "./streamCases.ts"
+
+const suites = [gateCases, outcomeCases, streamCases, callerCases, endCases]
 
 for (const name of chosenNames()) {
   describe(`calls over ${name}`, () => {
-    gateCases(provider(name))
-    flowCases(provider(name))
+    for (const suite of suites) suite(provider(name))
   })
 }

@@ -25,7 +25,6 @@ import { AuditLog } from "../../../src/services/AuditLog.ts"
 import { CallLimits } from "../../../src/services/CallLimits.ts"
 import { Dispatcher, type RunOptions } from "../../../src/services/Dispatcher.ts"
 import { Identity, type Principal } from "../../../src/services/Identity.ts"
-import type { OperationContext } from "../../../src/services/OperationContext.ts"
 import type { OperationGroup } from "../../../src/services/OperationGroup.ts"
 import type { Snapshot } from "../../../src/services/PeerStore.ts"
 import { RemoteFilter } from "../../../src/services/RemoteFilter.ts"
@@ -61,7 +60,7 @@ const identityLayer = Effect.fnUntraced(function* (known: People) {
 })
 
 export interface NodeSettings {
-  readonly groups?: ReadonlyArray<OperationGroup<OperationContext>>
+  readonly groups?: ReadonlyArray<OperationGroup<never>>
   readonly limits?: Partial<CallLimits>
   readonly people?: People
   readonly registry?: RegistryLayer.Options
