@@ -16,8 +16,8 @@ const realTime: Readonly<Record<string, string>> = {
   "src/layers/transport/quic/Acceptor.ts": quicDriver,
   "src/layers/transport/quic/Dialer.ts": quicDriver,
   "src/layers/transport/quic/Driver.ts": quicDriver,
-  "src/layers/transport/quic/QuicConnection.ts": quicDriver,
   "src/layers/transport/quic/QuicStream.ts": quicDriver,
+  "src/layers/transport/quic/StackTimer.ts": quicDriver,
   "src/layers/transport/tls/TlsConnection.ts": tlsDriver,
   "src/layers/transport/tls/TlsListener.ts": tlsDriver,
   "src/layers/transport/tls/TlsStream.ts": tlsDriver
