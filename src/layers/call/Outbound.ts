@@ -297,6 +297,8 @@ export class Outbound {
 }
 
 const messageOf = (call: PendingCall, end: ChannelEnd): string => {
+  // Where the stream is the connection, its end is the connection's: a killed process is seen as nothing else.
+  if (call.channel?.role === "only") return "connection closed"
   switch (end._tag) {
     case "finished":
       return "stream ended without a response"
