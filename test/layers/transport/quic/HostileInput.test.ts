@@ -214,7 +214,7 @@ describe("handshakes", () => {
     })
   )
 
-  it.live("Retry: with it always on a dial still works, and a forged token is dropped", () =>
+  it.live("Retry: with it always on a dial still works, and an Initial without a token leaves no state", () =>
     Effect.gen(function* () {
       const node = yield* listenRaw({ limits: { halfOpenBeforeRetry: 0 } })
       const dialer = yield* dialerRaw()
