@@ -3,6 +3,7 @@ import { assert, it } from "@effect/vitest"
 import { Context, Effect, Layer, Redacted, Schema, type Scope } from "effect"
 import { AccessControl } from "../../../src/protocol/call/AccessControl.ts"
 import type { CallError } from "../../../src/protocol/call/CallError.ts"
+import { Capabilities } from "../../../src/services/Capabilities.ts"
 import { Operation } from "../../../src/services/Operation.ts"
 import { OperationContext } from "../../../src/services/OperationContext.ts"
 import { OperationGroup } from "../../../src/services/OperationGroup.ts"
@@ -258,6 +259,41 @@ export const gateCases = (provider: TransportProvider): void => {
       assert.strictEqual(outputOf(yield* wire.receive), "admin")
       yield* wire.request("3", "w/claim", {}, { forwarded_for: { ...forwarded_for, scopes: "*" }, auth_token: 5 })
       assert.isNull(outputOf(yield* wire.receive))
+    })
+  )
+
+  check(
+    "CALL-042 CALL-043 CALL-050 capabilities are read for an admitted request only, and reach its handler",
+    Effect.gen(function* () {
+      const layer = Capabilities.layer(new Map([["key", Redacted.make(new Uint8Array([7]))]]))
+      const bag = Context.get(yield* Layer.build(layer), Capabilities)
+      let reads = 0
+      const options = {
+        get capabilities() {
+          reads++
+          return bag
+        }
+      }
+      const Keyed = Operation.query("k/keyed", {
+        input: Schema.String,
+        output: Schema.Array(Schema.String),
+        ...external
+      })
+      const names = Effect.map(OperationContext, ({ capabilities }) => capabilities.names)
+      const group = OperationGroup.make(Operation.implement(Keyed, () => names, options))
+      const { client, connection, server } = yield* both(provider, { server: { groups: [group] } })
+      const refused = yield* both(provider, {
+        server: { groups: [group] },
+        serverOptions: { filter: defaultDeny }
+      })
+      assert.match(yield* outcome(refused.connection.call("k/keyed", "x")), /^NOT_FOUND/)
+      assert.match(yield* outcome(connection.call("k/keyed", 5)), /^INVALID_INPUT/)
+      server.people.byKey.set(client.nodeId, principal("c"))
+      assert.match(yield* outcome(connection.call("k/keyed", "x")), /^FORBIDDEN/)
+      assert.strictEqual(reads, 0)
+      server.people.byKey.set(client.nodeId, principal("c", "call:*"))
+      assert.deepStrictEqual(yield* connection.call(Keyed, "x"), ["key"])
+      assert.strictEqual(reads, 1)
     })
   )
 }
