@@ -43,6 +43,11 @@ export class FrameWriter {
     return !this.#wantsFinish && !this.#isOver
   }
 
+  /** Frames that wait. */
+  get queued(): number {
+    return this.#frames.length
+  }
+
   /** Whether everything that was added was also written, or is just being handed over. */
   get isIdle(): boolean {
     return (!this.#isWriting || this.#isHanding) && this.#frames.length === 0

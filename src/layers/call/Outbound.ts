@@ -47,6 +47,9 @@ export interface CallRequest {
   readonly format: (id: string) => string | CallError
 }
 
+/** Frames that may wait on a stream for an abort to be added: a peer that reads nothing must not make us hold more. */
+const ABORT_QUEUE_MAX = 1024
+
 /** Ids of calls that were answered and that are remembered, to stop a subscription that somebody called. */
 const ANSWERED_KEPT = 256
 
@@ -279,7 +282,7 @@ export class Outbound {
     const frame = encodeFrame(formatAborted(id))
     const channel = preferred?.isWritable === true ? preferred : (this.#options.only ?? this.#shared)
     if (channel?.isWritable === true) {
-      channel.writer.push(frame)
+      if (channel.writer.queued < ABORT_QUEUE_MAX) channel.writer.push(frame)
     } else if (this.#options.only === undefined) {
       const own = this.#openChannel("dedicated")
       own.writer.push(frame)

@@ -17,7 +17,7 @@ import type { CallCarrier, RunOptions } from "../../services/Dispatcher.ts"
 import type { Identity, Principal } from "../../services/Identity.ts"
 import type { OperationRegistry } from "../../services/OperationRegistry.ts"
 import type { ConnectionInfo } from "../../services/RemoteFilter.ts"
-import type { CloseReason } from "../../services/Transport.ts"
+import type { BiStream, CloseReason, ConnectionClosed } from "../../services/Transport.ts"
 import { Allowance } from "./Allowance.ts"
 import { makeCall } from "./CallFunction.ts"
 import { CallIdentity } from "./CallIdentity.ts"
@@ -229,21 +229,28 @@ class CallSession implements Session {
     })
   }
 
-  readonly #acceptStreams: Effect.Effect<void> = Effect.suspend(() => {
+  readonly #acceptStream: Effect.Effect<void, ConnectionClosed> = Effect.suspend(() => {
     const slot = this.#streams.take(1)
       ? Effect.void
       : Effect.callback<void>((resume) => {
           const waiter = this.#streams.wait(1, () => resume(Effect.void))
           return Effect.sync(() => this.#streams.leave(waiter))
         })
-    const accepted = Effect.flatMap(slot, () => this.#carrier.accept)
-    return Effect.flatMap(accepted, (stream) => {
-      const channel = new Channel("peer", this.#channelOwner())
-      this.#channels.add(channel)
-      channel.start(stream)
-      return this.#acceptStreams
-    }).pipe(Effect.catchTag("ConnectionClosed", () => Effect.void))
+    return Effect.map(
+      Effect.flatMap(slot, () => this.#carrier.accept),
+      (stream) => this.#serve(stream)
+    )
   })
+
+  readonly #acceptStreams: Effect.Effect<void> = Effect.forever(this.#acceptStream, { disableYield: true }).pipe(
+    Effect.catchTag("ConnectionClosed", () => Effect.void)
+  )
+
+  #serve(stream: BiStream): void {
+    const channel = new Channel("peer", this.#channelOwner())
+    this.#channels.add(channel)
+    channel.start(stream)
+  }
 
   #acceptOnly(channel: Channel): Effect.Effect<void> {
     return this.#carrier.accept.pipe(
