@@ -155,20 +155,24 @@ const trackConnections = (audit: AuditLog["Service"], identity: Identity["Servic
         const known = side === "dialed" && (yield* isKnown(identity, peer))
         const entry: Tracked = { id, alpn, side, transport, peer, remoteAddress, since, stats, close, known }
         const origin = { conn: id, remote: remoteAddress, transport }
+        const gone = Effect.suspend(() => {
+          if (!live.delete(entry)) return Effect.void
+          count(connection, -1)
+          const reason = Effect.raceFirst(Effect.map(connection.closed, closeText), Effect.succeed("local"))
+          return Effect.flatMap(reason, (reason) => audit.record({ event: "conn.close", ...origin, reason }))
+        })
         yield* Effect.acquireRelease(
           Effect.suspend(() => {
             live.add(entry)
             count(connection, 1)
             return audit.record({ event: "conn.open", ...origin, alpn })
           }),
-          () =>
-            Effect.suspend(() => {
-              live.delete(entry)
-              count(connection, -1)
-              const reason = Effect.raceFirst(Effect.map(connection.closed, closeText), Effect.succeed("local"))
-              return Effect.flatMap(reason, (reason) => audit.record({ event: "conn.close", ...origin, reason }))
-            })
+          () => gone
         )
+        // Who dialed may keep the scope for long after the end; an accepted one ends with its handler.
+        if (side === "dialed") {
+          yield* Effect.forkScoped(Effect.andThen(connection.closed, Effect.uninterruptible(gone)))
+        }
       })
     return {
       add,
