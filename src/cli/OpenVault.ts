@@ -9,7 +9,7 @@ import { Vault } from "../services/Vault.ts"
 import { settings } from "./Globals.ts"
 import { Home } from "./Home.ts"
 import { Output } from "./Output.ts"
-import { currentPassphrase, keepGeneratedPassphrase } from "./Passphrase.ts"
+import { currentPassphrase, forgetGeneratedPassphrase, keepGeneratedPassphrase } from "./Passphrase.ts"
 
 const makeOnFirstUse = Effect.gen(function* () {
   const home = yield* Home
@@ -19,22 +19,25 @@ const makeOnFirstUse = Effect.gen(function* () {
   const own = passphraseFile !== undefined
   const passphrase = own ? yield* readSecretFile(passphraseFile) : yield* keepGeneratedPassphrase
   yield* vault.create({ passphrase, show: () => Effect.void })
+  if (own) yield* forgetGeneratedPassphrase
   yield* output.note(
     own
       ? `made a key for this node in ${home.vault}; write its recovery phrase down: alknet vault show-phrase`
       : `made a key for this node in ${home.vault}; its passphrase is kept in ${home.passphrase}. See the recovery phrase with "alknet vault show-phrase", set an own passphrase with "alknet vault passphrase"`
   )
+  return passphrase
 })
 
-/** Leaves the vault of the environment unlocked. */
+/** Leaves the vault of the environment, which is locked or absent, unlocked; gives the passphrase that it has. */
 export const openVault = Effect.gen(function* () {
   const home = yield* Home
   const output = yield* Output
   const vault = yield* Vault
   yield* home.prepare
   const { state, weakKdf } = yield* vault.status
-  if (state === "Unlocked") return
   if (state === "Absent") return yield* makeOnFirstUse
   if (weakKdf) yield* output.warn("the vault is sealed at a low cost; run: alknet vault passphrase")
-  yield* vault.unlock(yield* currentPassphrase)
+  const passphrase = yield* currentPassphrase
+  yield* vault.unlock(passphrase)
+  return passphrase
 })

@@ -88,11 +88,11 @@ export const keepGeneratedPassphrase = Effect.gen(function* () {
   return yield* readSecretFile(home.passphrase)
 })
 
-/** Removes the generated passphrase after an own one was set. */
+/** Removes a generated passphrase after an own one was set, or one that a first start left behind before it was cut short. */
 export const forgetGeneratedPassphrase = Effect.gen(function* () {
   const home = yield* Home
   const output = yield* Output
   if (!existsSync(home.passphrase)) return
   yield* Effect.tryPromise({ try: () => unlink(home.passphrase), catch: io("remove") })
-  yield* output.note(`${home.passphrase} held the old passphrase and was removed`)
+  yield* output.note(`${home.passphrase} held a generated passphrase and was removed`)
 })

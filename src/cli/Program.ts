@@ -27,7 +27,8 @@ const help = Command.make(
   "help",
   { command: Argument.String("command").pipe(Argument.variadic()) },
   Effect.fn(function* ({ command }) {
-    yield* again([...command, "--help"])
+    // A name that is none is told like one that was typed as a command.
+    yield* again(isCommand(whole(), command) ? [...command, "--help"] : command)
   })
 ).pipe(
   Command.withDescription("Show help for a command"),
@@ -48,6 +49,13 @@ const completions = Command.make(
   ])
 )
 
+const isCommand = (parent: Command.Command.Any, path: ReadonlyArray<string>): boolean => {
+  const [name, ...rest] = path
+  if (name === undefined) return true
+  const child = parent.subcommands.flatMap(({ commands }) => commands).find((one) => one.name === name)
+  return child !== undefined && isCommand(child, rest)
+}
+
 /** The whole program; `help` and `completions` run it again with what they stand for. */
 export const program = Command.make("alknet").pipe(
   Command.withDescription("One node, one port, many protocols: reach your own machines by key"),
@@ -66,6 +74,8 @@ export const program = Command.make("alknet").pipe(
   Command.provide(Home.layer),
   Command.withGlobalFlags(globalFlags)
 )
+
+const whole = (): Command.Command.Any => program
 
 const again = (line: ReadonlyArray<string>): Effect.Effect<void, unknown, Command.Environment> =>
   Command.runWith(program, { version: "" })(line)

@@ -193,6 +193,24 @@ layer(Pair.layer, { excludeTestServices: true, timeout: PATIENT })("a pair of no
   )
 
   it.effect(
+    "unlock on a fresh home makes its vault, with the passphrase from standard input",
+    () =>
+      Effect.gen(function* () {
+        const { folder } = yield* Pair
+        const home = join(folder, "fresh")
+        const unlocked = yield* alknet(["--home", home, "unlock", "--passphrase-file", "-", "--json", "-q"], {
+          stdin: "a passphrase of mine\n"
+        })
+        assert.strictEqual(unlocked.code, 0, unlocked.stderr)
+        assert.isFalse(existsSync(join(home, "passphrase")))
+        const id = JSON.parse((yield* alknet(["--home", home, "id", "--json"])).stdout)
+        assert.strictEqual(id.nodeId, JSON.parse(unlocked.stdout).nodeId)
+        assert.strictEqual((yield* alknet(["--home", home, "lock"])).code, 0)
+      }),
+    PATIENT
+  )
+
+  it.effect(
     "the node that serves is not ended by lock",
     () =>
       Effect.gen(function* () {

@@ -71,6 +71,8 @@ describe("help and wrong usage", () => {
         assert.strictEqual(ran.code, 2)
         assert.strictEqual(ran.stdout, "")
         assert.match(ran.stderr, /^alknet: .*"peres".*did you mean "peers"\?.*\n$/)
+        const help = yield* alknet(["help", "peres"])
+        assert.deepStrictEqual([help.code, help.stderr], [2, ran.stderr])
       }),
     PATIENT
   )

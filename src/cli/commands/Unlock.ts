@@ -13,7 +13,6 @@ import { failed } from "../Failure.ts"
 import { Home } from "../Home.ts"
 import { openVault } from "../OpenVault.ts"
 import { Output } from "../Output.ts"
-import { currentPassphrase } from "../Passphrase.ts"
 import { refuseSecond, serve } from "../Serve.ts"
 import { spanFlag } from "../Spans.ts"
 import { layerVault } from "../Stores.ts"
@@ -74,14 +73,10 @@ const startInBackground = (args: ReadonlyArray<string>, secret: Uint8Array) =>
 const inBackground = Effect.fnUntraced(function* (seconds: Option.Option<number>) {
   const home = yield* Home
   const output = yield* Output
-  const vault = yield* Vault
   yield* refuseSecond
   // A wrong passphrase, a damaged file: said here, by the process that somebody looks at.
-  const first = (yield* vault.status).state === "Absent"
-  if (first) yield* openVault
-  const passphrase = yield* currentPassphrase
-  if (!first) yield* vault.unlock(passphrase)
-  yield* vault.lock
+  const passphrase = yield* openVault
+  yield* (yield* Vault).lock
   const span = Option.isSome(seconds) ? ["--for", `${seconds.value}s`] : []
   const args = ["--home", home.directory, "--json", "--passphrase-file", "-", "unlock", "--foreground", ...span]
   const { ready, said } = yield* startInBackground(args, Redacted.value(passphrase)).pipe(

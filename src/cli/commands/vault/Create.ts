@@ -10,7 +10,7 @@ import { Vault } from "../../../services/Vault.ts"
 import { failed } from "../../Failure.ts"
 import { Home } from "../../Home.ts"
 import { Output } from "../../Output.ts"
-import { newPassphrase } from "../../Passphrase.ts"
+import { forgetGeneratedPassphrase, newPassphrase } from "../../Passphrase.ts"
 import { ask, canAsk } from "../../Prompt.ts"
 import { layerVault } from "../../Stores.ts"
 import { mnemonicPassphraseFlag, showWords } from "./Words.ts"
@@ -76,6 +76,7 @@ export const create = Command.make(
           if (!yes && canAsk()) yield* askBack(phrase)
         })
     })
+    yield* forgetGeneratedPassphrase
     const { nodeId } = yield* vault.status
     yield* output.note(`vault ${home.vault} is made; this node is ${nodeId}`)
   }, Effect.provide(layerVault))

@@ -9,7 +9,7 @@ import { failed, wrongUsage } from "../../Failure.ts"
 import { settings } from "../../Globals.ts"
 import { Home } from "../../Home.ts"
 import { Output } from "../../Output.ts"
-import { newPassphrase } from "../../Passphrase.ts"
+import { forgetGeneratedPassphrase, newPassphrase } from "../../Passphrase.ts"
 import { askSecret, canAsk } from "../../Prompt.ts"
 import { layerVault } from "../../Stores.ts"
 import { mnemonicPassphraseFlag } from "./Words.ts"
@@ -43,6 +43,7 @@ export const restore = Command.make(
     const extra = Option.isSome(mnemonicPassphrase) ? yield* readSecretFile(mnemonicPassphrase.value) : undefined
     const passphrase = yield* newPassphrase
     yield* vault.restore({ passphrase, mnemonic, ...(extra === undefined ? {} : { mnemonicPassphrase: extra }) })
+    yield* forgetGeneratedPassphrase
     const { nodeId } = yield* vault.status
     yield* output.answer({ nodeId }, `${nodeId}`)
     yield* output.note(`vault ${home.vault} is restored`)
