@@ -292,10 +292,12 @@ export class Driver implements ConnectionHost {
 
   readonly #onSweep = (): void => {
     const now = performance.now()
+    const { system, user } = process.cpuUsage()
+    const processMillis = (system + user) / 1000
     this.#closed.expire(now)
     for (const connection of this.#live) {
       try {
-        const end = this.#watchdog.inspect(connection, now)
+        const end = this.#watchdog.inspect(connection, now, processMillis)
         if (end === undefined) continue
         this.counters.watchdogCloses++
         end(connection)

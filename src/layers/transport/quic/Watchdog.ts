@@ -28,6 +28,7 @@ interface Seen {
   receivedDatagrams: number
   sentDatagrams: number
   cpuMillis: number
+  processMillis: number
   strikes: number
 }
 
@@ -39,13 +40,20 @@ export class Watchdog {
     this.#limits = limits
   }
 
-  /** How the connection is to be ended; undefined while it keeps its bounds. */
-  inspect(connection: QuicConnection, now: number): ((connection: QuicConnection) => void) | undefined {
+  /**
+   * How the connection is to be ended; undefined while it keeps its bounds. `processMillis` is the processor time that this
+   * process has used: the driver reads a clock, which also runs while the machine lets this process wait.
+   */
+  inspect(
+    connection: QuicConnection,
+    now: number,
+    processMillis: number
+  ): ((connection: QuicConnection) => void) | undefined {
     const limits = this.#limits
     if (!connection.isEstablished) {
       return now - connection.startedAt >= limits.handshakeMillis ? endHandshake : undefined
     }
-    if (this.#isOverBounds(connection, now)) return endExcess
+    if (this.#isOverBounds(connection, now, processMillis)) return endExcess
     if (connection.wear.isWorn && connection.streams.size === 0 && now - connection.lastReceived >= QUIET_MILLIS) {
       return endWorn
     }
@@ -55,7 +63,7 @@ export class Watchdog {
     return undefined
   }
 
-  #isOverBounds(connection: QuicConnection, now: number): boolean {
+  #isOverBounds(connection: QuicConnection, now: number, processMillis: number): boolean {
     const limits = this.#limits
     const { receivedBytes, deliveredBytes, receivedDatagrams, sentDatagrams, cpuMillis } = connection
     const explained =
@@ -66,17 +74,18 @@ export class Watchdog {
     if (receivedBytes - explained > limits.unexplainedBytes) return true
     const seen = this.#seen.get(connection)
     if (seen === undefined) {
-      this.#seen.set(connection, { at: now, receivedDatagrams, sentDatagrams, cpuMillis, strikes: 0 })
+      this.#seen.set(connection, { at: now, receivedDatagrams, sentDatagrams, cpuMillis, processMillis, strikes: 0 })
       return false
     }
     const seconds = (now - seen.at) / SECOND_MILLIS
     if (seconds < 1) return false
     const received = receivedDatagrams - seen.receivedDatagrams
     const exchanged = received + sentDatagrams - seen.sentDatagrams
+    const computed = Math.min(cpuMillis - seen.cpuMillis, processMillis - seen.processMillis)
     const isOver =
       received > limits.datagramsPerSecond * seconds ||
-      cpuMillis - seen.cpuMillis > limits.cpuMillisPerSecond * seconds + exchanged * MILLIS_PER_DATAGRAM
-    this.#seen.set(connection, { at: now, receivedDatagrams, sentDatagrams, cpuMillis, strikes: 0 })
+      computed > limits.cpuMillisPerSecond * seconds + exchanged * MILLIS_PER_DATAGRAM
+    this.#seen.set(connection, { at: now, receivedDatagrams, sentDatagrams, cpuMillis, processMillis, strikes: 0 })
     if (!isOver) return false
     const strikes = seen.strikes + 1
     this.#seen.get(connection)!.strikes = strikes
