@@ -74,7 +74,12 @@ const io = (step: string) => (error: unknown) =>
 /** Makes a passphrase and keeps it in the home, 0600. One that is there already, of a first start that was cut short, is used. */
 export const keepGeneratedPassphrase = Effect.gen(function* () {
   const home = yield* Home
-  if (existsSync(home.passphrase)) return yield* readSecretFile(home.passphrase)
+  if (existsSync(home.passphrase)) {
+    const kept = yield* readSecretFile(home.passphrase)
+    if (Redacted.value(kept).length > 0) return kept
+    // The process was killed before it wrote: no vault was made with it.
+    yield* Effect.tryPromise({ try: () => unlink(home.passphrase), catch: io("remove") })
+  }
   yield* Effect.scoped(
     Effect.gen(function* () {
       const file = yield* Effect.acquireRelease(

@@ -9,14 +9,10 @@ import { type NodeId, nodeIdFromText } from "../protocol/identity/NodeId.ts"
 import { formatSocketAddress, parseSocketAddress, type SocketAddress } from "../protocol/SocketAddress.ts"
 import { Control, ControlError, NodeReport } from "../services/Control.ts"
 import { type DialTarget, Endpoint } from "../services/Endpoint.ts"
-import { type BiStream, ConnectionClosed, DialError, StreamLimit } from "../services/Transport.ts"
-import { DialedMessage, makeControlConnection, makeControlStream } from "./ControlConnection.ts"
+import { type BiStream, ConnectionClosed, DialError, type StreamLimit } from "../services/Transport.ts"
+import { DialedMessage, makeControlConnection, makeControlStream, RemoteError } from "./ControlConnection.ts"
 import { type ControlPipe, makeControlPipe } from "./ControlPipe.ts"
 import { connectControl } from "./ControlSocket.ts"
-
-/** The typed errors that cross the control socket. */
-export const RemoteError = Schema.Union([DialError, ConnectionClosed, StreamLimit, ControlError])
-type RemoteError = typeof RemoteError.Type
 
 const StreamAnswer = Schema.Struct({ id: Schema.Finite })
 const InvitedAnswer = Schema.Struct({ ticket: Schema.String, expiresAt: Schema.Finite })

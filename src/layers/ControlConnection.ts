@@ -3,7 +3,8 @@
  * works over a `Connection` works over a borrowed one.
  *
  * Bounds and differences: at most one read of the socket is held per stream; a `stop` of the peer is seen after the bytes
- * that came before it; datagrams are not lent; `stats` asks the lending process.
+ * that came before it; datagrams are not lent; `stats` asks the lending process. To close a connection with code 0, and to end
+ * its scope, gives it back: the lender may keep it open for the next dial. Any other code closes it.
  */
 import { Deferred, Effect, Option, Schema, Scope, Semaphore } from "effect"
 import type { Alpn } from "../protocol/Alpn.ts"
@@ -11,17 +12,23 @@ import type { CloseCode } from "../protocol/CloseCode.ts"
 import { type ControlFrame, encodeEnd, encodeReset, encodeStop } from "../protocol/Control.ts"
 import { NodeId } from "../protocol/identity/NodeId.ts"
 import { parseSocketAddress } from "../protocol/SocketAddress.ts"
+import { ControlError } from "../services/Control.ts"
 import {
   type BiStream,
   type CloseReason,
   type Connection,
   ConnectionClosed,
   type ConnectionStats,
+  DialError,
   EndOfStream,
-  type StreamLimit,
+  StreamLimit,
   StreamReset
 } from "../services/Transport.ts"
 import type { ControlPipe, PipeClosed } from "./ControlPipe.ts"
+
+/** The typed errors that cross the control socket. */
+export const RemoteError = Schema.Union([DialError, ConnectionClosed, StreamLimit, ControlError])
+export type RemoteError = typeof RemoteError.Type
 
 /** A `CloseReason` as it crosses the control socket. */
 export const ClosedMessage = Schema.Struct({

@@ -29,7 +29,7 @@ import type {
   StreamLimit,
   StreamReset
 } from "../services/Transport.ts"
-import { RemoteError } from "./ControlClient.ts"
+import { RemoteError } from "./ControlConnection.ts"
 import { type ControlPipe, makeControlPipe, PipeClosed } from "./ControlPipe.ts"
 import { listenControl } from "./ControlSocket.ts"
 

@@ -58,6 +58,10 @@ describe("the config", () => {
     const text = `a = """\nb = 1 ] # "\n"""\n'c' = 'x\\'\nd = { e = "}" , f = [1] } # }\n[ g . "h" ]\ni = 1\n`
     const found = scanStatements(text).map(({ line, path }) => `${line}:${path.join(".")}`)
     assert.deepEqual(found, ["1:a", "4:c", "5:d", "6:g.h", "7:g.h.i"])
+    assert.deepEqual(
+      scanStatements('a = """q"""""\nb = 1').map(({ line }) => line),
+      [1, 2]
+    )
     assert.strictEqual(lineOf(text, ["g", "h", "i"]), 7)
     assert.strictEqual(lineOf(text, ["d", "f"]), 5)
     assert.strictEqual(lineOf(text, ["nothing"]), 1)
