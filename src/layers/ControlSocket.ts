@@ -10,7 +10,7 @@ import { type BigIntStats, constants } from "node:fs"
 import { lstat, open, readFile, stat, unlink, writeFile } from "node:fs/promises"
 import { connect, createServer, type Server, type Socket } from "node:net"
 import { basename, dirname, join } from "node:path"
-import { Duration, Effect, Schedule, type Scope } from "effect"
+import { Clock, Duration, Effect, Schedule, type Scope } from "effect"
 import { ControlError } from "../services/Control.ts"
 
 /** Longer socket paths than this do not fit into `sun_path` everywhere. */
@@ -18,6 +18,9 @@ const PATH_BYTES_MAX = 100
 
 /** How long a start waits for another start that is just taking the socket. */
 const LOCK_WAIT = Duration.seconds(2)
+
+/** From this age on a lock without a number in it was left by a process that was killed before it wrote it. */
+const PIDLESS_GRACE = Duration.seconds(1)
 
 const problem = (reason: ControlError["reason"], path: string, hint: string) => new ControlError({ reason, path, hint })
 
@@ -100,16 +103,27 @@ const isAlive = (pid: number): boolean => {
   }
 }
 
+/** Locks that this process holds. */
+const held = new Set<string>()
+
+/** Left by a process that is gone, also by an earlier one of our own number, as happens in containers. */
+const isStale = (lock: string) =>
+  Effect.gen(function* () {
+    const pid = Number((yield* Effect.tryPromise(() => readFile(lock, "utf8"))).trim())
+    if (Number.isSafeInteger(pid) && pid > 0) return pid === process.pid ? !held.has(lock) : !isAlive(pid)
+    const { mtimeMs } = yield* Effect.tryPromise(() => stat(lock))
+    return (yield* Clock.currentTimeMillis) - mtimeMs > Duration.toMillis(PIDLESS_GRACE)
+  })
+
 /** One start at a time may look at the socket and replace it. */
 const startLock = (path: string): Effect.Effect<void, ControlError, Scope.Scope> => {
   const lock = `${path}.lock`
   const take = Effect.tryPromise({
-    try: () => writeFile(lock, String(process.pid), { flag: "wx", mode: 0o600 }),
+    try: () => writeFile(lock, String(process.pid), { flag: "wx", mode: 0o600 }).then(() => held.add(lock)),
     catch: codeOf
   })
   const clear = Effect.gen(function* () {
-    const pid = Number((yield* Effect.tryPromise(() => readFile(lock, "utf8"))).trim())
-    if (Number.isSafeInteger(pid) && pid > 0 && !isAlive(pid)) yield* Effect.tryPromise(() => unlink(lock))
+    if (yield* isStale(lock)) yield* Effect.tryPromise(() => unlink(lock))
   }).pipe(Effect.ignore)
   const acquire = take.pipe(
     Effect.tapError((code) => (code === "EEXIST" ? clear : Effect.void)),
@@ -123,7 +137,12 @@ const startLock = (path: string): Effect.Effect<void, ControlError, Scope.Scope>
         : problem("Io", path, `cannot write in the home: ${code}`)
     )
   )
-  return Effect.acquireRelease(acquire, () => Effect.ignore(Effect.tryPromise(() => unlink(lock))))
+  return Effect.acquireRelease(acquire, () =>
+    Effect.andThen(
+      Effect.ignore(Effect.tryPromise(() => unlink(lock))),
+      Effect.sync(() => held.delete(lock))
+    )
+  )
 }
 
 const listening = (path: string, onSocket: (socket: Socket) => void): Effect.Effect<Server, string> =>

@@ -86,6 +86,22 @@ describe("a node", () => {
   )
 
   it.live(
+    "lets strangers call where it was told to, and shows them what is open only",
+    () =>
+      Effect.gen(function* () {
+        const { folder, home } = yield* arrange
+        const node = yield* startNode(home, ["--anonymous", "call"])
+        const stranger = (...args: ReadonlyArray<string>) =>
+          alknet(["--home", join(folder, "stranger"), "call", node.ready.ticket, ...args, "--json"])
+        assert.strictEqual((yield* stranger("node/ping")).code, 0)
+        const info = JSON.parse((yield* stranger("node/info")).stdout)
+        assert.deepStrictEqual(info, { nodeId: node.ready.nodeId })
+        assert.strictEqual((yield* stranger("node/status")).code, 3)
+      }),
+    PATIENT
+  )
+
+  it.live(
     "prints for people what each ALPN is for",
     () =>
       Effect.gen(function* () {

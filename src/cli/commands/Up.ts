@@ -46,6 +46,18 @@ const listenAt = (texts: ReadonlyArray<string>) =>
     )
   )
 
+/** How somebody gets there. */
+const reach = (alpn: string): string => {
+  switch (alpn) {
+    case "alknet/call":
+      return "alknet ops PEER, alknet call PEER OPERATION"
+    case "alknet/join":
+      return "alknet join INVITE"
+    default:
+      return `alknet proxy PEER ${alpn}`
+  }
+}
+
 const announce = Effect.fnUntraced(function* (report: NodeReport) {
   const output = yield* Output
   const { addresses, fingerprint, nodeId, serves, ticket } = report
@@ -56,7 +68,9 @@ const announce = Effect.fnUntraced(function* (report: NodeReport) {
       `node id    ${nodeId}`,
       `addresses  ${addresses.join(" ") || "-"}`,
       `ticket     ${ticket}`,
-      ...serves.map(({ access, alpn, description }) => `serves     ${alpn} (${access}): ${printable(description)}`)
+      ...serves.map(
+        ({ access, alpn, description }) => `serves     ${alpn} (${access}): ${printable(description)}; ${reach(alpn)}`
+      )
     ]
   )
   yield* output.note("let a node in with: alknet invite --role user; stop with Ctrl-C")
