@@ -43,6 +43,8 @@ export class CallConnection extends Context.Service<
       (name: string, input: Schema.Json, options?: CallOptions): Effect.Effect<Schema.Json, CallError>
     }
     readonly stats: Effect.Effect<CallStats>
+    /** Completes when no request of the other side is being served. */
+    readonly idle: Effect.Effect<void>
     /** Ends the connection; every pending call fails with `INTERNAL` `connection closed`. Again: no effect. */
     readonly close: Effect.Effect<void>
     /** Completes once. */

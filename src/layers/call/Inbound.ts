@@ -39,6 +39,7 @@ export class Inbound {
   /** Requests whose fiber has not ended, answered or not. */
   readonly #running = new Set<InboundRequest>()
   #isClosed = false
+  readonly #waitsForNone = new Set<() => void>()
 
   constructor(options: InboundOptions) {
     this.#options = options
@@ -48,6 +49,14 @@ export class Inbound {
   get size(): number {
     return this.#table.size
   }
+
+  /** Completes when no request is being served: each is answered, and the transport has its answer, or it was aborted. */
+  readonly idle: Effect.Effect<void> = Effect.callback((resume) => {
+    if (this.#table.size === 0) return resume(Effect.void)
+    const wake = () => resume(Effect.void)
+    this.#waitsForNone.add(wake)
+    return Effect.sync(() => this.#waitsForNone.delete(wake))
+  })
 
   /** Serves a request; gives what its reader has to wait for. */
   requested(channel: Channel, envelope: Envelope, bytes: number): Effect.Effect<void> | undefined {
@@ -221,6 +230,10 @@ export class Inbound {
     if (request.deadline !== undefined) this.#options.deadlines.cancel(request.deadline)
     this.#table.delete(request.id)
     request.channel.inbound--
+    if (this.#table.size === 0 && this.#waitsForNone.size > 0) {
+      for (const wake of this.#waitsForNone) wake()
+      this.#waitsForNone.clear()
+    }
     if (request.hasEnded) this.#giveBack(request)
   }
 

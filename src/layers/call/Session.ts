@@ -160,6 +160,7 @@ class CallSession implements Session {
         inbound: this.#inbound.size,
         waiting: this.#outbound.waiting
       })),
+      idle: this.#inbound.idle,
       close: Effect.suspend(() => this.shutdown(CloseCode.NoError, "")),
       closed: carrier.closed
     }

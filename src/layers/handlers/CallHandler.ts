@@ -2,14 +2,17 @@
  * ALPN `alknet/call`: typed requests in both directions over one connection (call.md).
  *
  * A client calls operations by name; what it may call is decided for each request by visibility, filter and access control.
- * Who may connect: known peers, unless `layerWith` says otherwise. The end of a connection is success. Close codes: 0x00 in
- * order, 0x03 after five wrong tokens, 0x06 where the one stream of a single-stream carrier broke the protocol.
+ * Who may connect: known peers, unless `layerWith` says otherwise. The end of a connection is success. When the node or the
+ * handler goes, what is in flight is answered first, within the drain time of the router. Close codes: 0x00 in order, 0x04
+ * when draining, 0x03 after five wrong tokens, 0x06 where the one stream of a single-stream carrier broke the protocol.
  */
 import { Effect, Layer, type Scope } from "effect"
 import { Alpn } from "../../protocol/Alpn.ts"
+import { CloseCode } from "../../protocol/CloseCode.ts"
 import type { CallConnection } from "../../services/CallConnection.ts"
 import { CallHandler } from "../../services/CallHandler.ts"
 import { Dispatcher } from "../../services/Dispatcher.ts"
+import type { AuthContext } from "../../services/Identity.ts"
 import { RemoteFilter } from "../../services/RemoteFilter.ts"
 import { type Access, type AlpnTaken, Router } from "../../services/Router.ts"
 import type { Connection } from "../../services/Transport.ts"
@@ -30,14 +33,22 @@ export const layerWith = (options: Options): Layer.Layer<CallHandler, AlpnTaken,
       const dispatcher = yield* Dispatcher
       const filter = yield* RemoteFilter
       const live = new Set<CallConnection["Service"]>()
-      const accept = Effect.fnUntraced(function* (carrier: Connection): Effect.fn.Return<void, never, Scope.Scope> {
+      const accept = Effect.fnUntraced(function* (
+        carrier: Connection,
+        _auth: AuthContext,
+        draining: Effect.Effect<void>
+      ): Effect.fn.Return<void, never, Scope.Scope> {
         const connection = yield* dispatcher.attach(carrier, { filter })
         yield* Effect.acquireRelease(
           Effect.sync(() => live.add(connection)),
           () => Effect.sync(() => live.delete(connection))
         )
         if (options.onConnection !== undefined) yield* Effect.forkScoped(options.onConnection(connection))
-        yield* connection.closed
+        const drained = draining.pipe(
+          Effect.andThen(connection.idle),
+          Effect.andThen(carrier.close(CloseCode.Draining, ""))
+        )
+        yield* Effect.raceFirst(Effect.asVoid(connection.closed), drained)
       })
       yield* router.register({
         alpn: Alpn.make("alknet/call"),

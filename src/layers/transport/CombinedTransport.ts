@@ -4,7 +4,8 @@
  * (transport.md section 3).
  *
  * An answer of the other side is final whichever transport it came over: a wrong key, a refused ALPN and a bad
- * certificate are not tried again over the next one. A transport that this machine does not support is left out with one
+ * certificate are not tried again over the next one. Where TCP says that nobody listens, the preferred transport has one
+ * second left. A transport that this machine does not support is left out with one
  * warning, as long as another remains.
  */
 import { type Cause, Effect, Exit, Layer, Queue, Scope } from "effect"
@@ -52,11 +53,17 @@ const combine = (preferred: One, fallback: One): One =>
         })
       ),
     dial: (options) =>
-      stagger([preferred.dial(options), fallback.dial(options)], {
-        isFinal: ({ reason }) => FINAL.has(reason._tag),
+      stagger([preferred.dial(options), Effect.catchIf(fallback.dial(options), isRefused, failLater)], {
+        isFinal: (error) => FINAL.has(error.reason._tag) || isRefused(error),
         moreTelling: moreTellingDialError
       })
   })
+
+/** The machine is there and says that nobody listens. UDP would stay silent until its handshake times out. */
+const isRefused = ({ reason }: DialError): boolean => reason._tag === "Unreachable" && reason.code === "ECONNREFUSED"
+
+/** What the preferred transport has left then: a firewall may refuse TCP alone. */
+const failLater = (error: DialError) => Effect.andThen(Effect.sleep("1 second"), Effect.fail(error))
 
 const FINAL: ReadonlySet<DialError["reason"]["_tag"]> = new Set(["PeerMismatch", "Refused", "BadCertificate"])
 

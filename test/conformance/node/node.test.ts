@@ -1,12 +1,25 @@
 import { assert, it } from "@effect/vitest"
-import { Context, Effect, Exit, Redacted, Scope } from "effect"
+import { Context, Deferred, Effect, Exit, Fiber, Redacted, Scope } from "effect"
 import { issueInvite } from "../../../src/layers/Invite.ts"
 import { join } from "../../../src/layers/Join.ts"
 import { CloseCode } from "../../../src/protocol/CloseCode.ts"
 import { CallClient } from "../../../src/services/CallClient.ts"
 import { PeerStore } from "../../../src/services/PeerStore.ts"
 
-import { ALICE, BOB, CALL, makeNode, providers, Shout } from "./nodes.ts"
+import { ALICE, BOB, CALL, makeNode, providers, Shout, Wait } from "./nodes.ts"
+
+type Node = Effect.Success<ReturnType<typeof makeNode>>
+
+/** Bob becomes a peer of Alice who may call everything. */
+const befriend = (alice: Node, bob: Node) =>
+  Effect.gen(function* () {
+    const { ticket } = yield* issueInvite({
+      issuer: "operator",
+      scopes: ["call:*"],
+      addresses: alice.endpoint.addresses
+    }).pipe(Effect.provide(alice.context))
+    yield* join({ ticket, name: "alice", ownName: "bob" }).pipe(Effect.provide(bob.context))
+  })
 
 for (const [name, network] of providers) {
   const pair = Effect.gen(function* () {
@@ -61,12 +74,7 @@ for (const [name, network] of providers) {
   it.live(`${name}: a removed peer is cut off within 2 s and turned away afterwards`, () =>
     Effect.gen(function* () {
       const { alice, bob } = yield* pair
-      const { ticket } = yield* issueInvite({
-        issuer: "operator",
-        scopes: ["call:*"],
-        addresses: alice.endpoint.addresses
-      }).pipe(Effect.provide(alice.context))
-      yield* join({ ticket, name: "alice", ownName: "bob" }).pipe(Effect.provide(bob.context))
+      yield* befriend(alice, bob)
       const connection = yield* Context.get(bob.context, CallClient).connect(alice.target)
       yield* connection.call(Shout, { text: "a" })
       yield* Context.get(alice.context, PeerStore).remove("bob")
@@ -74,6 +82,34 @@ for (const [name, network] of providers) {
       const error = yield* Effect.flip(connection.call(Shout, { text: "a" }))
       assert.strictEqual(error._tag === "CallError" && error.message, "connection closed")
     }).pipe(Effect.scoped)
+  )
+
+  it.live(
+    `${name}: TR-021 a stopping node answers the call in flight, and an idle connection does not hold it up`,
+    () =>
+      Effect.gen(function* () {
+        const transport = yield* network
+        const asked = yield* Deferred.make<void>()
+        const answer = yield* Deferred.make<void>()
+        const scope = yield* Scope.make()
+        const wait = Effect.andThen(Deferred.succeed(asked, undefined), Deferred.await(answer))
+        const alice = yield* Scope.provide(makeNode(ALICE, transport, wait), scope)
+        const bob = yield* makeNode(BOB, transport)
+        yield* befriend(alice, bob)
+        const client = Context.get(bob.context, CallClient)
+        const busy = yield* client.connect(alice.target)
+        const idle = yield* client.connect(alice.target)
+        yield* idle.call(Shout, { text: "a" })
+        const asking = yield* Effect.forkChild(busy.call(Wait, undefined), { startImmediately: true })
+        yield* Deferred.await(asked)
+        const stopping = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+        yield* idle.closed.pipe(Effect.timeout("1 second"))
+        yield* Deferred.succeed(answer, undefined)
+        assert.deepStrictEqual(yield* Fiber.join(asking), { done: true })
+        yield* Fiber.join(stopping)
+        const refused = yield* Effect.flip(client.connect(alice.target))
+        assert.include(["Unreachable", "TimedOut", "Refused"], refused.reason._tag)
+      }).pipe(Effect.scoped)
   )
 
   it.live(`${name}: a node that nobody uses stops at once`, () =>

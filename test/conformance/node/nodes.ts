@@ -24,11 +24,24 @@ export const Shout = Operation.query("demo/shout", {
   visibility: "external"
 })
 
-export const makeNode = (mnemonic: string, transport: Layer.Layer<Transport>) =>
+/** Answers when the test says so. */
+export const Wait = Operation.query("demo/wait", {
+  description: "Answers later.",
+  output: Schema.Struct({ done: Schema.Boolean }),
+  access: AccessControl.open,
+  visibility: "external"
+})
+
+export const makeNode = (
+  mnemonic: string,
+  transport: Layer.Layer<Transport>,
+  wait: Effect.Effect<unknown> = Effect.void
+) =>
   Effect.gen(function* () {
     const audit: Array<string> = []
     const operations = OperationGroup.make(
-      Operation.implement(Shout, ({ text }) => Effect.succeed({ text: text.toUpperCase() }))
+      Operation.implement(Shout, ({ text }) => Effect.succeed({ text: text.toUpperCase() })),
+      Operation.implement(Wait, Effect.as(wait, { done: true }))
     )
     const context = yield* Layer.build(
       Node.layer({ version: "0.0.0", listen: [{ host: "127.0.0.1", port: 0 }], operations: [operations] }).pipe(
