@@ -4,7 +4,6 @@
  */
 import { Effect, Redacted } from "effect"
 import type { Secret } from "../services/Vault.ts"
-import { writeTo } from "./Output.ts"
 
 /** Whether somebody can be asked. */
 export const canAsk = (): boolean => process.stdin.isTTY === true && process.stderr.isTTY === true
@@ -15,8 +14,8 @@ const BACKSPACES = ["\u007f", "\b"]
 /** Longest line that is taken, in characters. */
 const LINE_MAX = 4096
 
-/** One line from the terminal; interrupts on Ctrl-C and on an end of input. */
-const readLine = (echo: boolean): Effect.Effect<string> =>
+/** Asks, and gives one line from the terminal; interrupts on Ctrl-C and on an end of input. */
+const readLine = (question: string, echo: boolean): Effect.Effect<string> =>
   Effect.callback((resume) => {
     const { stdin } = process
     const typed: Array<string> = []
@@ -44,17 +43,18 @@ const readLine = (echo: boolean): Effect.Effect<string> =>
         }
       }
     }
+    // The terminal's own echo is off before anybody is asked to type.
     stdin.setRawMode(true)
     stdin.on("data", onData).on("end", onEnd).resume()
+    process.stderr.write(question)
     return Effect.sync(restore)
   })
 
 /** Asks for a line. */
-export const ask = (question: string): Effect.Effect<string> =>
-  Effect.andThen(writeTo(process.stderr, question), readLine(true))
+export const ask = (question: string): Effect.Effect<string> => readLine(question, true)
 
 /** Asks for a secret; nothing that is typed is shown. */
 export const askSecret = (question: string): Effect.Effect<Secret> =>
-  Effect.map(Effect.andThen(writeTo(process.stderr, question), readLine(false)), (text) =>
+  Effect.map(readLine(question, false), (text) =>
     Redacted.make(new TextEncoder().encode(text), { label: "passphrase" })
   )
