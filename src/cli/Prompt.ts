@@ -11,6 +11,9 @@ export const canAsk = (): boolean => process.stdin.isTTY === true && process.std
 const CTRL_C = "\u0003"
 const CTRL_D = "\u0004"
 const BACKSPACES = ["\u007f", "\b"]
+/** What arrow and function keys send: not part of a line. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: keys send it
+const KEY_SEQUENCES = /\u001b(?:\[[0-9;]*[A-Za-z~]|O[A-Z])/g
 /** Longest line that is taken, in characters. */
 const LINE_MAX = 4096
 
@@ -32,8 +35,15 @@ const readLine = (question: string, echo: boolean): Effect.Effect<string> =>
     }
     const onEnd = () => settle(Effect.interrupt)
     const onData = (chunk: Uint8Array) => {
-      for (const character of decoder.decode(chunk, { stream: true })) {
-        if (character === "\r" || character === "\n") return settle(Effect.succeed(typed.join("")))
+      const characters = [...decoder.decode(chunk, { stream: true }).replace(KEY_SEQUENCES, "")]
+      for (const [index, character] of characters.entries()) {
+        if (character === "\r" || character === "\n") {
+          // What was typed or pasted ahead belongs to the next question.
+          const ahead = characters.slice(index + 1).join("")
+          settle(Effect.succeed(typed.join("")))
+          if (ahead !== "") stdin.unshift(Buffer.from(ahead))
+          return
+        }
         if (character === CTRL_C || (character === CTRL_D && typed.length === 0)) return settle(Effect.interrupt)
         if (BACKSPACES.includes(character)) {
           if (typed.pop() !== undefined && echo) process.stderr.write("\b \b")
