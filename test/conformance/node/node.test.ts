@@ -51,6 +51,19 @@ for (const [name, network] of providers) {
     }).pipe(Effect.scoped)
   )
 
+  it.live(`${name}: ID-007 each side sees the key of the other and the ALPN that was asked for`, () =>
+    Effect.gen(function* () {
+      const { alice, bob } = yield* pair
+      yield* befriend(alice, bob)
+      const connection = yield* Context.get(bob.context, CallClient).connect(alice.target)
+      yield* connection.call(Shout, { text: "a" })
+      const [dialed] = yield* bob.endpoint.connections
+      const accepted = (yield* alice.endpoint.connections).find(({ alpn }) => alpn === CALL)
+      assert.deepInclude(dialed, { peer: alice.endpoint.nodeId, alpn: CALL, side: "dialed" })
+      assert.deepInclude(accepted, { peer: bob.endpoint.nodeId, alpn: CALL, side: "accepted" })
+    }).pipe(Effect.scoped)
+  )
+
   it.live(`${name}: a stranger reaches nothing: its connection is closed, and nobody answers its call`, () =>
     Effect.gen(function* () {
       const { alice, bob } = yield* pair
