@@ -46,7 +46,10 @@ export * from "./services/CallClient.ts"
 export * from "./services/CallConnection.ts"
 export * from "./services/CallLimits.ts"
 
-// The layers.
+// The assembly: a whole node over an identity, a peer store and a transport.
+export * as Node from "./layers/Node.ts"
+
+// The layers it is made of.
 export * as QuicTransport from "./layers/transport/QuicTransport.ts"
 export * as TlsTransport from "./layers/transport/TlsTransport.ts"
 export * as CombinedTransport from "./layers/transport/CombinedTransport.ts"

@@ -41,14 +41,17 @@ const layerBorrowed = layerBorrowedCalls.pipe(
 )
 
 /** The assembly. */
-export const loadNode = Effect.promise(() => import("../layers/Node.ts"))
+export const loadNode = Effect.promise(() =>
+  Promise.all([import("../layers/Node.ts"), import("../layers/NodeIdentity.ts")])
+).pipe(Effect.map(([Node, NodeIdentity]) => ({ Node, NodeIdentity })))
 
 /** Endpoint, calls, identity and peers of an own node, with the vault opened here. */
 export const layerOwn = Layer.unwrap(
   Effect.gen(function* () {
     yield* openVault
-    const Node = yield* loadNode
+    const { Node, NodeIdentity } = yield* loadNode
     return Node.layer({ version, only: [] }).pipe(
+      Layer.provideMerge(NodeIdentity.layer),
       Layer.provide(Node.layerTransport),
       Layer.provide(AuditLog.layerSilent),
       Layer.provideMerge(layerPeers)

@@ -57,7 +57,7 @@ export interface ServeOptions<A, E, R> {
 export const serve = <A, E, R>(options: ServeOptions<A, E, R>) =>
   Effect.gen(function* () {
     yield* openVault
-    const Node = yield* loadNode
+    const { Node, NodeIdentity } = yield* loadNode
     const { anonymous, config, kind, listen, only } = options
     const node = Node.layer({
       version,
@@ -67,6 +67,7 @@ export const serve = <A, E, R>(options: ServeOptions<A, E, R>) =>
       ...(anonymous === undefined ? {} : { anonymous }),
       ...(config.label === undefined ? {} : { label: config.label })
     }).pipe(
+      Layer.provideMerge(NodeIdentity.layer),
       Layer.provide(Node.layerTransport),
       Layer.provideMerge(layerPeers),
       Layer.provide(kind === "up" ? AuditLog.layer : AuditLog.layerSilent)

@@ -1,12 +1,13 @@
 /**
- * The assembly: a whole node, wired in one place. Who we are comes from the vault, who is known from the peer store, bytes
- * from a transport; everything else is here, from the sockets at the bottom to the handlers on top.
+ * The assembly: a whole node, wired in one place. Who we are comes from an identity (`NodeIdentity` takes it from the vault),
+ * who is known from the peer store, bytes from a transport; everything else is here, from the sockets at the bottom to the
+ * handlers on top.
  *
  * ```
  * CallHandler  CallClient  JoinHandler                 what the node serves and how it calls others
  *       Dispatcher <- OperationRegistry                operations behind their gates
  *    Endpoint <- Router <- Discovery                   sockets, ALPN -> handler, node id -> address
- *  Transport   Identity <- Vault, PeerStore            QUIC and TLS on one port; our key, our peers
+ *  Transport   Identity <- PeerStore                   QUIC and TLS on one port; our key, our peers
  * ```
  *
  * When the node's scope closes, all handlers drain at once and for one `drainTimeout` altogether, before anything below
@@ -16,14 +17,11 @@ import { Clock, type Duration, Effect, Layer } from "effect"
 import type { OperationGroup } from "../services/OperationGroup.ts"
 import { RemoteFilter } from "../services/RemoteFilter.ts"
 import { Router } from "../services/Router.ts"
-import { Vault } from "../services/Vault.ts"
 import * as CallClientLayer from "./CallClient.ts"
 import * as DispatcherLayer from "./call/Dispatcher.ts"
 import * as EndpointLayer from "./Endpoint.ts"
 import * as CallHandler from "./handlers/CallHandler.ts"
 import * as JoinHandler from "./handlers/JoinHandler.ts"
-import * as IdentityLayer from "./Identity.ts"
-import { makeLocalIdentity } from "./LocalIdentity.ts"
 import * as NodeOperations from "./NodeOperations.ts"
 import * as OperationRegistryLayer from "./OperationRegistry.ts"
 import * as PeerStoreDiscovery from "./PeerStoreDiscovery.ts"
@@ -51,15 +49,9 @@ export interface NodeOptions<R = never> extends Pick<EndpointLayer.EndpointOptio
   readonly operations?: ReadonlyArray<OperationGroup<R>>
 }
 
-/** A node over an open vault, a peer store and a transport. */
+/** A node over an identity, a peer store and a transport. */
 export const layer = <R = never>(options: NodeOptions<R>) => {
   const serves = (alpn: ServedAlpn) => options.only === undefined || options.only.includes(alpn)
-  const identity = Layer.unwrap(
-    Effect.gen(function* () {
-      const vault = yield* Vault
-      return IdentityLayer.layer(yield* makeLocalIdentity(yield* vault.key({ _tag: "Node" })))
-    })
-  )
   const registry = Layer.unwrap(
     Effect.map(Clock.currentTimeMillis, (startedAt) =>
       OperationRegistryLayer.layer(
@@ -89,8 +81,7 @@ export const layer = <R = never>(options: NodeOptions<R>) => {
       EndpointLayer.layer({ drainTimeout, ...(options.listen === undefined ? {} : { listen: options.listen }) })
     ),
     Layer.provideMerge(RouterLayer.layer),
-    Layer.provideMerge(PeerStoreDiscovery.layer),
-    Layer.provideMerge(identity)
+    Layer.provideMerge(PeerStoreDiscovery.layer)
   )
 }
 

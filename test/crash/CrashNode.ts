@@ -5,6 +5,7 @@
 import { randomBytes } from "node:crypto"
 import { Context, Layer, Metric, Schema } from "effect"
 import * as Node from "../../src/layers/Node.ts"
+import * as NodeIdentity from "../../src/layers/NodeIdentity.ts"
 import * as MemoryPeerStore from "../../src/layers/store/MemoryPeerStore.ts"
 import * as CombinedTransport from "../../src/layers/transport/CombinedTransport.ts"
 import * as QuicTransport from "../../src/layers/transport/QuicTransport.ts"
@@ -71,6 +72,7 @@ export const layerCrashNode = ({ carrier, operations }: CrashNodeOptions) =>
     operations,
     ...(carrier === "both" ? { listen: [{ host: "127.0.0.1", port: 0 }] } : { listen: [], only: [] })
   }).pipe(
+    Layer.provideMerge(NodeIdentity.layer),
     Layer.provideMerge(MemoryPeerStore.layer()),
     Layer.provide([
       carrier === "both" ? CombinedTransport.layer(carriers.quic, carriers.tls) : carriers[carrier],

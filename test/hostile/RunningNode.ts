@@ -6,6 +6,7 @@
 import { randomBytes } from "node:crypto"
 import { Effect, Layer, Schema, type Scope } from "effect"
 import * as Node from "../../src/layers/Node.ts"
+import * as NodeIdentity from "../../src/layers/NodeIdentity.ts"
 import * as MemoryPeerStore from "../../src/layers/store/MemoryPeerStore.ts"
 import * as CombinedTransport from "../../src/layers/transport/CombinedTransport.ts"
 import * as QuicTransport from "../../src/layers/transport/QuicTransport.ts"
@@ -68,6 +69,7 @@ const buildNode = Effect.fnUntraced(function* (
   })
   const vault = MemoryVault.layer(wordsFromEntropy(randomBytes(16)).join(" "))
   const parts = node.pipe(
+    Layer.provideMerge(NodeIdentity.layer),
     Layer.provideMerge(MemoryPeerStore.layer()),
     Layer.provide([transport, vault, AuditLog.layerSilent])
   )

@@ -28,7 +28,9 @@ const alpns = Effect.fnUntraced(function* (
 ) {
   const names = flags.length > 0 ? list(flags) : configured
   if (names === undefined) return undefined
-  const { ALPNS } = yield* loadNode
+  const {
+    Node: { ALPNS }
+  } = yield* loadNode
   return yield* Effect.forEach(names, (name) => {
     const found = ALPNS.find((alpn) => alpn === name || alpn === `alknet/${name}`)
     return found === undefined

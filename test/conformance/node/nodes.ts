@@ -1,5 +1,6 @@
 import { Context, Effect, Layer, Schema, type Scope } from "effect"
 import * as Node from "../../../src/layers/Node.ts"
+import * as NodeIdentity from "../../../src/layers/NodeIdentity.ts"
 import * as MemoryPeerStore from "../../../src/layers/store/MemoryPeerStore.ts"
 import * as MemoryTransport from "../../../src/layers/transport/MemoryTransport.ts"
 import * as TlsTransport from "../../../src/layers/transport/TlsTransport.ts"
@@ -45,6 +46,7 @@ export const makeNode = (
     )
     const context = yield* Layer.build(
       Node.layer({ version: "0.0.0", listen: [{ host: "127.0.0.1", port: 0 }], operations: [operations] }).pipe(
+        Layer.provideMerge(NodeIdentity.layer),
         Layer.provideMerge(MemoryPeerStore.layer()),
         Layer.provide([transport, MemoryVault.layer(mnemonic), AuditLog.layerCollect(audit)])
       )
