@@ -70,3 +70,10 @@ export * as NodeOperations from "./layers/NodeOperations.ts"
 export * as Invite from "./layers/Invite.ts"
 export * as Join from "./layers/Join.ts"
 export * as ApiKeyIssue from "./layers/ApiKeyIssue.ts"
+
+// A running node, as other programs of the same user reach it.
+export * from "./services/Control.ts"
+export * as ControlServer from "./layers/ControlServer.ts"
+export * as ControlClient from "./layers/ControlClient.ts"
+export * as ControlReport from "./layers/ControlReport.ts"
+export * as ConfigFile from "./layers/ConfigFile.ts"
