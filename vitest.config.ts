@@ -6,7 +6,18 @@ const project = (name: string, include: Array<string>, exclude: Array<string> = 
   test: { name, include, exclude }
 })
 
-const groups = ["house", "conformance", "hostile", "crash", "secrecy", "interop", "cli", "docs", "package"]
+const groups = [
+  "house",
+  "conformance",
+  "hostile",
+  "crash",
+  "secrecy",
+  "interop",
+  "newer-debian",
+  "cli",
+  "docs",
+  "package"
+]
 
 export default defineConfig({
   test: {
