@@ -7,7 +7,15 @@ import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { alknet, privateFolder, type Ran, spawnAlknet, startNode, temporaryFolder } from "../cli/Alknet.ts"
+import {
+  alknet,
+  privateFolder,
+  type Ran,
+  type RunningNode,
+  spawnAlknet,
+  startNode,
+  temporaryFolder
+} from "../cli/Alknet.ts"
 import { Dice } from "../hostile/Attackers.ts"
 
 const STARTS = 8
@@ -17,24 +25,24 @@ const JOINS = 8
 const SEED = Date.now() >>> 0
 const PATIENT = 300_000
 
-/** Runs a command and kills it after the time, unless it has ended by itself; gives what it had said. */
-const killedAfter = (args: ReadonlyArray<string>, millis: number) =>
-  Effect.callback<{ readonly stdout: string; readonly wasKilled: boolean }>((resume) => {
-    const child = spawnAlknet(args)
+/** Runs a command and kills it at the moment, unless it has ended by itself; gives what it had said. */
+const killedAt = (args: ReadonlyArray<string>, moment: Effect.Effect<void>) =>
+  Effect.gen(function* () {
+    const child = yield* Effect.acquireRelease(
+      Effect.sync(() => spawnAlknet(args)),
+      (running) => Effect.sync(() => running.kill("SIGKILL"))
+    )
     let stdout = ""
     child.stdout?.on("data", (bytes: Buffer) => {
       stdout += bytes.toString("utf8")
     })
-    const death = setTimeout(() => child.kill("SIGKILL"), millis)
-    child.on("close", (_, signal) => {
-      clearTimeout(death)
-      resume(Effect.succeed({ stdout, wasKilled: signal === "SIGKILL" }))
-    })
-    return Effect.sync(() => {
-      clearTimeout(death)
-      child.kill("SIGKILL")
-    })
-  })
+    const closed = new Promise<void>((resolve) => child.on("close", () => resolve()))
+    const ended = Effect.promise(() => closed)
+    yield* Effect.raceFirst(ended, moment)
+    child.kill("SIGKILL")
+    yield* ended
+    return { stdout, wasKilled: child.signalCode === "SIGKILL" }
+  }).pipe(Effect.scoped)
 
 /** How long the effect takes, as the measure for random moments of it. */
 const timed = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
@@ -68,6 +76,12 @@ const readPeers = (home: string) => {
   }
 }
 
+/** Waits until the log of the node says that somebody has come to join. */
+const saysJoin = (node: RunningNode): Effect.Effect<void> =>
+  Effect.suspend(() =>
+    node.stderr().includes("alknet/join") ? Effect.void : Effect.flatMap(Effect.sleep("1 millis"), () => saysJoin(node))
+  )
+
 /** Names of a home that nobody but a running process may leave there. */
 const strays = (home: string) => readdirSync(home).filter((name) => name.endsWith(".lock") || name.includes(".tmp"))
 
@@ -81,7 +95,7 @@ it.live(
       for (let round = 0; round < STARTS; round++) {
         const home = privateFolder(folder, `home-${round}`)
         const after = dice.below(millis * 1.1)
-        const killed = yield* killedAfter(["--home", home, "up", "--listen", "127.0.0.1:0", "--json"], after)
+        const killed = yield* killedAt(["--home", home, "up", "--listen", "127.0.0.1:0", "--json"], Effect.sleep(after))
         assert.isTrue(killed.wasKilled)
         const before = killed.stdout === "" ? undefined : JSON.parse(killed.stdout).nodeId
         yield* Effect.gen(function* () {
@@ -128,13 +142,17 @@ it.live(
       const listen = ["--listen", first.addresses[0]!]
       const up = startNode(home, listen)
 
-      /** Runs the command while the node is up, and kills one of the two after the time. */
-      const whileUp = (args: ReadonlyArray<string>, victim: "node" | "command", millis: number) =>
+      /** Runs the command while the node is up, and kills one of the two at the moment. */
+      const whileUp = (
+        args: ReadonlyArray<string>,
+        victim: "node" | "command",
+        momentOf: (node: RunningNode) => Effect.Effect<void>
+      ) =>
         Effect.gen(function* () {
           const node = yield* up
           assert.strictEqual(node.ready.nodeId, first.nodeId)
-          if (victim === "command") return yield* killedAfter(args, millis)
-          const kill = Effect.andThen(Effect.sleep(millis), node.signal("SIGKILL"))
+          if (victim === "command") return yield* killedAt(args, momentOf(node))
+          const kill = Effect.andThen(momentOf(node), node.signal("SIGKILL"))
           const [ran] = yield* Effect.all([alknet(args), kill], { concurrency: 2 })
           yield* node.ended
           return ran
@@ -154,7 +172,8 @@ it.live(
 
       for (let round = 0; round < INVITES; round++) {
         const before = readPeers(home)
-        const ran = yield* whileUp(invite, round % 2 === 0 ? "node" : "command", dice.below(measured.invite))
+        const moment = dice.below(measured.invite)
+        const ran = yield* whileUp(invite, round % 2 === 0 ? "node" : "command", () => Effect.sleep(moment))
         const after = readPeers(home)
         assert.deepStrictEqual(after.check, ["ok"])
         assert.deepStrictEqual(after.fingerprints, before.fingerprints)
@@ -169,9 +188,11 @@ it.live(
         const joiner = join(folder, `joiner-${round}`)
         const joining = ["--home", joiner, "join", ticket, "--name", "a", "--json"]
         const before = readPeers(home)
-        // The exchange is near the end; before it the command makes its home.
-        const moment = measured.join * (round < JOINS / 2 ? 0.7 : 0) + dice.below(measured.join * 0.3)
-        yield* whileUp(joining, round % 2 === 0 ? "node" : "command", moment)
+        // Half of them anywhere, the others in the exchange itself, which takes some milliseconds.
+        const early = Effect.sleep(dice.below(measured.join))
+        const late = Effect.sleep(dice.below(25))
+        const inExchange = (node: RunningNode) => Effect.andThen(saysJoin(node), late)
+        yield* whileUp(joining, round % 2 === 0 ? "node" : "command", round < JOINS / 2 ? () => early : inExchange)
         const after = readPeers(home)
         assert.deepStrictEqual(after.check, ["ok"])
         const used = after.usedBy - before.usedBy
