@@ -71,9 +71,12 @@ const node = (listen: ReadonlyArray<SocketAddress>) =>
     Layer.provide([MemoryPeerStore.layer(), AuditLog.layerSilent, QuicTransport.layer({ limits: UNBOUNDED })])
   )
 
+/** `Effect.forever` gives way to the event loop after each round unless told not to, which would part what belongs into one packet. */
+const repeat = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forever(effect, { disableYield: true })
+
 /** Reads to the end. */
 const readAll = (stream: BiStream, onChunk: (chunk: Uint8Array) => void) =>
-  Effect.forever(Effect.map(stream.read, onChunk)).pipe(Effect.catchTag("EndOfStream", () => Effect.void))
+  repeat(Effect.map(stream.read, onChunk)).pipe(Effect.catchTag("EndOfStream", () => Effect.void))
 
 const answer = Effect.fnUntraced(function* (stream: BiStream) {
   const first = yield* stream.read
@@ -100,7 +103,7 @@ const answer = Effect.fnUntraced(function* (stream: BiStream) {
 })
 
 const accept = (connection: Connection) =>
-  Effect.forever(
+  repeat(
     Effect.flatMap(connection.accept, (stream) =>
       Effect.forkChild(Effect.ignore(answer(stream)), { startImmediately: true })
     )
