@@ -1,8 +1,9 @@
 /**
  * The QUIC transport: `Transport` over our own driver on the native quiche binding (transport.md section 2).
  *
- * This file is the Effect side: layer, scopes, errors. The driver is in `quic/`, plain synchronous code; the first dial or
- * listen loads the native binding, and where the platform has none every call answers `Unsupported`.
+ * This file is the Effect side: layer, scopes, errors. The driver is in `quic/`, plain synchronous code, and runs in this
+ * thread or in a worker; the first dial or listen loads the native binding, and where the platform has none every call
+ * answers `Unsupported`.
  *
  * What it does not do: choose between transports (CombinedTransport), decide who may stay (Router), retry.
  */
@@ -23,17 +24,14 @@ import {
   Transport,
   TransportError
 } from "../../services/Transport.ts"
-import { Acceptor } from "./quic/Acceptor.ts"
-import { Admission } from "./quic/Admission.ts"
-import { loadBinding, type Quiche } from "./quic/Binding.ts"
-import { ClientSockets } from "./quic/ClientSockets.ts"
-import { makeContext, type TlsContext } from "./quic/Contexts.ts"
-import { type DialFailure, dial } from "./quic/Dialer.ts"
-import { Driver, type DriverOptions } from "./quic/Driver.ts"
+import type { ContextOptions, TlsIdentity } from "./quic/Contexts.ts"
+import type { DialFailure } from "./quic/Dialer.ts"
 import { fromQuicConnection } from "./quic/EffectConnection.ts"
+import type { ConnectionHandle, EngineListener, ListenFailure, QuicEngine } from "./quic/Engine.ts"
 import { DEFAULT_LIMITS, type QuicLimits } from "./quic/Limits.ts"
-import type { QuicConnection } from "./quic/QuicConnection.ts"
+import { LocalEngine } from "./quic/LocalEngine.ts"
 import { makeWebIdentity } from "./quic/WebCertificate.ts"
+import { WorkerEngine } from "./quic/worker/WorkerEngine.ts"
 import { Waitable } from "./Waitable.ts"
 
 export interface QuicTransportOptions {
@@ -48,146 +46,120 @@ export interface QuicTransportOptions {
   readonly web?: boolean
   /** Lets peers move to another address. Off: datagrams from elsewhere are dropped. */
   readonly migration?: boolean
+  /**
+   * `worker`: the native stack runs in a worker thread. What goes wrong in there, up to a crash of the thread or an endless
+   * loop, costs the QUIC connections and not the process; the thread is restarted, and the ports stay bound. It costs
+   * throughput. Default: it runs in this thread.
+   */
+  readonly isolation?: "worker"
 }
 
 const DATAGRAM_BYTES = 1350
 
 /** One transport: its limits are shared by everything it listens on and dials. */
 export const layer = (options: QuicTransportOptions = {}): Layer.Layer<Transport> =>
-  Layer.effect(Transport, make(options))
+  layerOf(
+    (settings, report) =>
+      options.isolation === "worker" ? new WorkerEngine({ ...settings, report }) : new LocalEngine(settings),
+    options
+  )
 
-const make = Effect.fnUntraced(function* (options: QuicTransportOptions) {
-  const limits: QuicLimits = { ...DEFAULT_LIMITS, ...options.limits }
-  const settings = {
-    limits,
-    datagramBytes: options.datagramBytes ?? DATAGRAM_BYTES,
-    migration: options.migration ?? false
-  }
-  const admission = new Admission(limits)
-  const driverOptions = (quiche: Quiche): DriverOptions => ({ quiche, ...settings })
-  let clients: ClientSockets | undefined
-  yield* Effect.addFinalizer(() =>
-    Effect.callback<void>((resume) => {
-      if (clients === undefined) return resume(Effect.void)
-      clients.close(CloseCode.NoError, () => resume(Effect.void))
+/** The transport over an engine of one's own. `report` writes a warning to the log. */
+export const layerOf = (
+  makeEngine: (settings: ContextOptions, report: (warning: string) => void) => QuicEngine,
+  options: QuicTransportOptions = {}
+): Layer.Layer<Transport> =>
+  Layer.effect(
+    Transport,
+    Effect.gen(function* () {
+      const run = Effect.runForkWith(yield* Effect.context<never>())
+      const limits: QuicLimits = { ...DEFAULT_LIMITS, ...options.limits }
+      const settings = {
+        limits,
+        datagramBytes: options.datagramBytes ?? DATAGRAM_BYTES,
+        migration: options.migration ?? false
+      }
+      const engine = makeEngine(settings, (warning) => run(Effect.logWarning(warning)))
+      yield* Effect.addFinalizer(() => Effect.callback<void>((resume) => engine.close(() => resume(Effect.void))))
+      return overEngine(engine, limits, options.web === true)
     })
   )
 
-  /** One dial context per identity: making one parses PEM and builds a TLS context. */
-  const dialContexts = new WeakMap<LocalIdentity, TlsContext>()
-  const offers = new Map<string, ReadonlyArray<string>>()
-  const dialConfig = (quiche: Quiche, request: DialOptions) => {
-    let context = dialContexts.get(request.identity)
-    if (context === undefined) {
-      context = makeContext(quiche, "dial", tlsIdentity(request.identity), settings)
-      dialContexts.set(request.identity, context)
+const overEngine = (engine: QuicEngine, limits: QuicLimits, isWeb: boolean): Transport["Service"] => {
+  /** The engine keeps what it makes of an identity with the object that it was given. */
+  const identities = new WeakMap<LocalIdentity, TlsIdentity>()
+  const identityOf = (identity: LocalIdentity): TlsIdentity => {
+    let known = identities.get(identity)
+    if (known === undefined) {
+      known = { certificate: new TextEncoder().encode(identity.certPem), key: Redacted.value(identity.keyPem) }
+      identities.set(identity, known)
     }
-    let offer = offers.get(request.alpn)
-    if (offer === undefined) {
-      offer = [request.alpn]
-      offers.set(request.alpn, offer)
-    }
-    return context.offering(offer)
+    return known
   }
 
   const listen = Effect.fn("QuicTransport.listen")(function* (
     request: ListenOptions
   ): Effect.fn.Return<Listener, TransportError, Scope.Scope> {
-    const address = formatSocketAddress(request.address)
-    const quiche = yield* Effect.tryPromise({ try: loadBinding, catch: () => unsupported(address) })
-    const driver = new Driver(driverOptions(quiche))
     const now = yield* Clock.currentTimeMillis
-    const { node, web } = yield* Effect.try({
-      try: () => ({
-        node: makeContext(quiche, "node", tlsIdentity(request.identity), settings),
-        web: options.web === true ? makeContext(quiche, "web", makeWebIdentity(now), settings) : undefined
-      }),
-      catch: () => new TransportError({ reason: "Io", address, hint: "the TLS stack refuses the certificate" })
-    })
     let isClosed = false
-    const backlog: Array<QuicConnection> = []
+    const backlog: Array<ConnectionHandle> = []
     const accepting = new Waitable<Connection, ConnectionClosed>(() => {
       if (isClosed) return LISTENER_CLOSED
       const connection = backlog.shift()
       return connection === undefined ? undefined : Exit.succeed(fromQuicConnection(connection))
     })
-    yield* Effect.acquireRelease(bind(driver, request.address), () =>
-      Effect.callback<void>((resume) => {
-        isClosed = true
-        accepting.wake()
-        driver.close(CloseCode.NoError, "", () => resume(Effect.void))
-      })
-    )
-    const onConnection = (connection: QuicConnection) => {
+    const onConnection = (connection: ConnectionHandle) => {
       if (backlog.length >= limits.backlog) return connection.close(CloseCode.TooMany, "")
       backlog.push(connection)
       accepting.wake()
     }
-    new Acceptor({ driver, admission, alpns: request.alpns, node, web, onConnection })
-    return { address: driver.local, accept: accepting.effect }
+    const listening = Effect.callback<EngineListener, TransportError>((resume) => {
+      const { address, alpns } = request
+      const web = isWeb ? makeWebIdentity(now) : undefined
+      const wanted = { address, alpns, identity: identityOf(request.identity), web, onConnection }
+      engine.listen(wanted, (listener, failure) =>
+        resume(listener === undefined ? Exit.fail(listenError(failure!, address)) : Exit.succeed(listener))
+      )
+    })
+    const { address } = yield* Effect.acquireRelease(listening, (listener) =>
+      Effect.callback<void>((resume) => {
+        isClosed = true
+        accepting.wake()
+        listener.close(() => resume(Effect.void))
+      })
+    )
+    return { address, accept: accepting.effect }
   })
 
-  const dialNode = Effect.fn("QuicTransport.dial")(function* (
+  const dial = Effect.fn("QuicTransport.dial")(function* (
     request: DialOptions
   ): Effect.fn.Return<Connection, DialError, Scope.Scope> {
     const target = formatSocketAddress(request.address)
-    const quiche = yield* Effect.tryPromise({
-      try: loadBinding,
-      catch: () =>
-        new DialError({ reason: { _tag: "Unsupported" }, target, hint: "QUIC does not run on this platform" })
-    })
-    clients ??= new ClientSockets(driverOptions(quiche))
-    const sockets = clients
     const remote = yield* resolve(request.address, target)
-    const driver = yield* Effect.callback<Driver, DialError>((resume) => {
-      sockets.get(remote.host, (driver, failed) =>
-        resume(driver === undefined ? Exit.fail(unreachable(target, failed?.code ?? "EIO")) : Exit.succeed(driver))
-      )
-    })
-    const config = yield* Effect.try({
-      try: () => dialConfig(quiche, request),
-      catch: () => unreachable(target, "EINVAL")
-    })
     // Closes the connection with the scope, and gives up a handshake that is still under way.
     let end = () => {}
     yield* Effect.addFinalizer(() => Effect.sync(() => end()))
     return yield* Effect.callback<Connection, DialError>((resume) => {
       const { alpn, expect } = request
-      const giveUp = dial(driver, {
-        remote,
-        expect,
-        alpn,
-        config,
-        done: (connection, failure) =>
-          resume(
-            connection === undefined
-              ? Exit.fail(dialError(failure!, request, target))
-              : Exit.succeed(fromQuicConnection(connection))
-          )
-      })
+      const wanted = { remote, expect, alpn, identity: identityOf(request.identity) }
+      const giveUp = engine.dial(wanted, (connection, failure) =>
+        resume(
+          connection === undefined
+            ? Exit.fail(dialError(failure!, request, target))
+            : Exit.succeed(fromQuicConnection(connection))
+        )
+      )
       end = giveUp
       return Effect.sync(giveUp)
     })
   })
 
-  return Transport.of({ name: "quic", listen, dial: dialNode })
-})
+  return Transport.of({ name: "quic", listen, dial })
+}
 
 const LISTENER_CLOSED = Exit.fail(
   new ConnectionClosed({ by: "local", kind: "app", code: CloseCode.NoError, reason: "the listener is closed" })
 )
-
-const tlsIdentity = (identity: LocalIdentity) => ({
-  certificate: new TextEncoder().encode(identity.certPem),
-  key: Redacted.value(identity.keyPem)
-})
-
-const bind = (driver: Driver, address: SocketAddress): Effect.Effect<void, TransportError> =>
-  Effect.callback((resume) => {
-    driver.bind(address, (failed) => {
-      resume(failed === undefined ? Exit.void : Exit.fail(bindError(failed, formatSocketAddress(address))))
-    })
-  })
 
 /** A literal address, or the first one that the system's resolver gives for a name. */
 const resolve = (address: SocketAddress, target: string): Effect.Effect<SocketAddress, DialError> => {
@@ -203,14 +175,7 @@ const resolve = (address: SocketAddress, target: string): Effect.Effect<SocketAd
   })
 }
 
-const unsupported = (address: string) =>
-  new TransportError({
-    reason: "Unsupported",
-    address,
-    hint: "there is no QUIC for this platform; TLS over TCP is served"
-  })
-
-const BIND_ERRORS = new Map<string | undefined, Pick<TransportError, "reason" | "hint">>([
+const BIND_ERRORS = new Map<string, Pick<TransportError, "reason" | "hint">>([
   ["EADDRINUSE", { reason: "AddressInUse", hint: "another program listens there; choose another port" }],
   ["EADDRNOTAVAIL", { reason: "AddressInvalid", hint: "this machine does not have that address" }],
   ["EINVAL", { reason: "AddressInvalid", hint: "not an address that can be bound" }],
@@ -218,9 +183,20 @@ const BIND_ERRORS = new Map<string | undefined, Pick<TransportError, "reason" | 
   ["EPERM", { reason: "PermissionDenied", hint: "the system does not allow it" }]
 ])
 
-const bindError = (failed: NodeJS.ErrnoException, address: string): TransportError => {
-  const known = BIND_ERRORS.get(failed.code)
-  return new TransportError({ reason: "Io", hint: `the system says ${failed.code ?? "no more"}`, ...known, address })
+const listenError = (failure: ListenFailure, at: SocketAddress): TransportError => {
+  const address = formatSocketAddress(at)
+  switch (failure.kind) {
+    case "unsupported": {
+      const hint = "there is no QUIC for this platform; TLS over TCP is served"
+      return new TransportError({ reason: "Unsupported", address, hint })
+    }
+    case "certificate":
+      return new TransportError({ reason: "Io", address, hint: "the TLS stack refuses the certificate" })
+    case "bind": {
+      const known = BIND_ERRORS.get(failure.code)
+      return new TransportError({ reason: "Io", hint: `the system says ${failure.code}`, ...known, address })
+    }
+  }
 }
 
 const unreachable = (target: string, code: string) =>
@@ -242,5 +218,17 @@ const dialError = (failure: DialFailure, request: DialOptions, target: string): 
       return new DialError({ reason: { _tag: "TimedOut" }, target, hint: "nothing answered in time" })
     case "unreachable":
       return unreachable(target, failure.code)
+    case "restarting":
+      return new DialError({
+        reason: { _tag: "Unreachable", code: "EAGAIN" },
+        target,
+        hint: "the QUIC thread is being restarted; try again in a moment"
+      })
+    case "unsupported":
+      return new DialError({
+        reason: { _tag: "Unsupported" },
+        target,
+        hint: "QUIC does not run on this platform"
+      })
   }
 }

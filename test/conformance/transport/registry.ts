@@ -40,12 +40,12 @@ const tls: TransportProvider = {
   })
 }
 
-const quic: TransportProvider = {
-  name: "quic",
+const quic = (name: string, options: QuicTransport.QuicTransportOptions): TransportProvider => ({
+  name,
   multiStream: true,
   virtual: false,
-  // The window of a stream, what waits on either side of it, and the chunk that is being written.
-  bufferedMax: 9 * 1_048_576,
+  // The window of a stream, what waits on either side of it or between threads, and the chunk that is being written.
+  bufferedMax: 10 * 1_048_576,
   // Its keep-alive looks once a second.
   idleMillis: 2_500,
   hosts: ["127.0.0.1", "::1"],
@@ -55,10 +55,10 @@ const quic: TransportProvider = {
       ...(keepAlive === false && { keepAliveMillis: 3_600_000 }),
       ...(streamsMax && { streams: streamsMax })
     }
-    const context = yield* Layer.build(QuicTransport.layer({ limits }))
+    const context = yield* Layer.build(QuicTransport.layer({ limits, ...options }))
     return { transport: Context.get(context, Transport) }
   })
-}
+})
 
 /** With faults that may happen but do not: the wrapper itself must keep the contract. */
 const faulty: TransportProvider = {
@@ -83,7 +83,8 @@ const registry: ReadonlyArray<TransportProvider> = [
   memory("memory-single", false),
   faulty,
   tls,
-  quic
+  quic("quic", {}),
+  quic("quic-worker", { isolation: "worker" })
 ]
 
 /** The provider of that name; an unknown name is an error of the caller. */

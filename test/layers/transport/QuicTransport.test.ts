@@ -1,6 +1,6 @@
 /** The Effect side of the QUIC transport: what is particular to it. The contract itself: test/conformance/transport. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Option, Scope } from "effect"
+import { Effect, Exit, Fiber, Option, Scope } from "effect"
 import { makeEphemeralIdentity } from "../../../src/layers/LocalIdentity.ts"
 import * as QuicTransport from "../../../src/layers/transport/QuicTransport.ts"
 import { Alpn } from "../../../src/protocol/Alpn.ts"
@@ -95,6 +95,22 @@ describe("QuicTransport", () => {
       yield* Effect.forkChild(Scope.provide(dial(request), scope), { startImmediately: true })
       yield* Scope.close(scope, Exit.void)
     }).pipe(Effect.provide(QuicTransport.layer({ limits: { handshakeMillis: 600 } })))
+  )
+
+  it.live("TR-006 a close while the congestion window is full reaches the peer", () =>
+    Effect.gen(function* () {
+      const { dialed, accepted } = yield* pair()
+      const stream = yield* dialed.open
+      yield* stream.write(new Uint8Array(1))
+      yield* (yield* accepted.accept).read
+      const writing = yield* Effect.forkChild(Effect.exit(stream.write(new Uint8Array(2 ** 20))), {
+        startImmediately: true
+      })
+      yield* dialed.close(CloseCode.NoError, "enough")
+      const reason = yield* Effect.timeout(accepted.closed, "5 seconds")
+      assert.deepStrictEqual([reason.by, reason.reason], ["peer", "enough"])
+      yield* Fiber.join(writing)
+    }).pipe(Effect.provide(QuicTransport.layer()))
   )
 
   it.live("TR-016 a dialed connection in use is kept alive, an unused one ends idle", () =>

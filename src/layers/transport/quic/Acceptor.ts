@@ -6,8 +6,8 @@
  * | not a whole Initial of at least 1,200 bytes (a 0-RTT packet of nobody, a stateless reset, noise) | none |
  * | another version | version negotiation, at most `statelessPerSecond` |
  * | over a limit of `Admission` | Retry where a token helps, else none |
- * | server name `alknet.invalid` | node context: a client certificate is required (ID-R11) |
- * | another name, or an unreadable one | web context where there is one, else none |
+ * | no web context, or server name `alknet.invalid` | node context: a client certificate is required (ID-R11) |
+ * | another name, or an unreadable one | web context: anonymous |
  *
  * After the handshake, before any stream: the peer's key (ID-R13), the ALPN, the limits per peer and in all.
  */
@@ -88,10 +88,11 @@ export class Acceptor {
       this.#retry(header, remote, now)
       return
     }
-    const role = serverNameOfInitial(datagram) === NODE_SERVER_NAME ? this.#nodeRole : this.#webRole
     const { alpns, node, web } = this.#options
-    const config = role === this.#nodeRole ? node.offering(alpns.node()) : web?.offering(alpns.web())
-    if (config === undefined) return
+    // Reading the name costs a tenth of a handshake: only where it decides something.
+    const isNode = web === undefined || serverNameOfInitial(datagram) === NODE_SERVER_NAME
+    const role = isNode ? this.#nodeRole : this.#webRole
+    const config = isNode ? node.offering(alpns.node()) : web.offering(alpns.web())
     // With a token the client already uses the id that Retry gave it.
     const id = firstId === undefined ? randomBytes(CONNECTION_ID_BYTES) : Buffer.from(header.dcid)
     let connection: QuicConnection

@@ -6,7 +6,7 @@
 import { isIPv6 } from "node:net"
 import { Driver, type DriverOptions } from "./Driver.ts"
 
-type Waiting = (driver: Driver | undefined, failed: NodeJS.ErrnoException | undefined) => void
+type Waiting = (driver: Driver | undefined, failedCode: string) => void
 
 interface Slot {
   readonly driver: Driver
@@ -27,7 +27,7 @@ export class ClientSockets {
     const slot = this.#slots.get(any)
     if (slot !== undefined) {
       if (slot.waiting === undefined) {
-        done(slot.driver, undefined)
+        done(slot.driver, "")
         return
       }
       slot.waiting.push(done)
@@ -35,12 +35,12 @@ export class ClientSockets {
     }
     const fresh: Slot = { driver: new Driver(this.#options), waiting: [done] }
     this.#slots.set(any, fresh)
-    fresh.driver.bind({ host: any, port: 0 }, (failed) => {
-      if (failed !== undefined) this.#slots.delete(any)
+    fresh.driver.bind({ host: any, port: 0 }, (failedCode) => {
+      if (failedCode !== undefined) this.#slots.delete(any)
       else fresh.driver.holdWhileConnected()
       const waiting = fresh.waiting ?? []
       fresh.waiting = undefined
-      for (const answer of waiting) answer(failed === undefined ? fresh.driver : undefined, failed)
+      for (const answer of waiting) answer(failedCode === undefined ? fresh.driver : undefined, failedCode ?? "")
     })
   }
 

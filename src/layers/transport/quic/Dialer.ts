@@ -26,6 +26,10 @@ export type DialFailure =
   | { readonly kind: "refused"; readonly code: number }
   | { readonly kind: "timeout" }
   | { readonly kind: "unreachable"; readonly code: string }
+  /** There is no QUIC on this platform. */
+  | { readonly kind: "unsupported" }
+  /** The thread of the driver is lost; there will be another in a moment. */
+  | { readonly kind: "restarting" }
 
 export interface DialRequest {
   readonly remote: SocketAddress
@@ -34,7 +38,7 @@ export interface DialRequest {
   /** The dial context, offering the ALPN and nothing else. */
   readonly config: QuicheConfig
   /** Called once: with the connection, or with the reason why there is none. */
-  readonly done: (connection: QuicConnection | undefined, failure: DialFailure | undefined) => void
+  readonly done: (connection?: QuicConnection, failure?: DialFailure) => void
 }
 
 /** Begins a handshake. The returned function gives it up, or does nothing when it is over. */

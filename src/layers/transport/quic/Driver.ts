@@ -9,21 +9,19 @@
  * Accepting (`Acceptor.ts`) and dialing (`Dialer.ts`) are built on top; this file knows neither TLS contexts nor limits of
  * admission. An exception of the binding ends one connection and is counted; none leaves this file.
  */
-import { createSocket, type Socket } from "node:dgram"
-import { isIPv6 } from "node:net"
 import type { SocketAddress } from "../../../protocol/SocketAddress.ts"
 import type { Quiche } from "./Binding.ts"
-import type { QuicLimits } from "./Limits.ts"
-import { connectionKeyOf } from "./Packets.ts"
+import { DATAGRAM_BYTES_MIN, type QuicLimits } from "./Limits.ts"
+import { connectionKeyOf, isLongHeader } from "./Packets.ts"
 import type { ConnectionHost, QuicConnection } from "./QuicConnection.ts"
 import { ReadBuffers } from "./ReadBuffers.ts"
 import { ClosedConnections, RepeatedDatagrams } from "./Repeats.ts"
+import { type OpenUdpSocket, openUdpSocket, type UdpSocket } from "./UdpSocket.ts"
+import { UnsentCloses } from "./UnsentCloses.ts"
 import { Watchdog } from "./Watchdog.ts"
 
 /** Datagrams after which dirty connections are flushed within one turn. Fewer lower the latency, more raise the throughput. */
 const FLUSH_EVERY = 32
-
-const SOCKET_BUFFER_BYTES = 2 * 1024 * 1024
 
 const SEND_SLAB_BYTES = 256 * 1024
 
@@ -60,6 +58,8 @@ export interface DriverOptions {
   readonly datagramBytes: number
   /** Whether a peer may move to another address (RFC 9000 section 9). */
   readonly migration: boolean
+  /** Default: a real socket. */
+  readonly openSocket?: OpenUdpSocket
 }
 
 /** Gets datagrams that belong to no connection. */
@@ -85,8 +85,9 @@ export class Driver implements ConnectionHost {
   readonly #live = new Set<QuicConnection>()
   readonly #repeats: RepeatedDatagrams
   readonly #closed: ClosedConnections
+  readonly #unsentCloses: UnsentCloses
   readonly #watchdog: Watchdog
-  #socket: Socket | undefined = undefined
+  #socket: UdpSocket | undefined = undefined
   #dirty: Array<QuicConnection> = []
   #isScheduled = false
   #isHeldByConnections = false
@@ -104,32 +105,19 @@ export class Driver implements ConnectionHost {
     const send = (datagram: Uint8Array, remote: SocketAddress) => this.send(datagram, remote)
     this.#repeats = new RepeatedDatagrams(send)
     this.#closed = new ClosedConnections(send, options.limits.closeDrainMillis)
+    this.#unsentCloses = new UnsentCloses((connection) => this.#sendClose(connection), options.limits.closeDrainMillis)
     this.#watchdog = new Watchdog(options.limits)
   }
 
-  /** Binds the socket. `done` gets the error of the socket where it cannot be bound. */
-  bind(address: SocketAddress, done: (failed: NodeJS.ErrnoException | undefined) => void): void {
-    const family = isIPv6(address.host) ? 6 : 4
-    const socket = createSocket({
-      type: family === 6 ? "udp6" : "udp4",
-      ipv6Only: family === 6,
-      recvBufferSize: SOCKET_BUFFER_BYTES,
-      sendBufferSize: SOCKET_BUFFER_BYTES,
-      // Addresses are literal. Without this each datagram would wait for a look-up and a tick.
-      lookup: (host, _options, answer) => answer(null, host, family)
-    })
-    const failed = (error: NodeJS.ErrnoException) => {
-      socket.close()
-      done(error)
-    }
-    socket.once("error", failed)
-    socket.bind(address.port, address.host, () => {
-      socket.off("error", failed)
-      // A datagram that could not be sent is a lost datagram.
-      socket.on("error", () => {})
-      socket.on("message", this.#onMessage)
-      const bound = socket.address()
-      this.local = { host: bound.address, port: bound.port }
+  /** Binds the socket. `done` gets the error code of the system where it cannot be bound. */
+  bind(address: SocketAddress, done: (failedCode: string | undefined) => void): void {
+    const open = this.#options.openSocket ?? openUdpSocket
+    open(address, this.#onDatagram, (socket, failedCode) => {
+      if (socket === undefined) {
+        done(failedCode)
+        return
+      }
+      this.local = socket.local
       this.#socket = socket
       done(undefined)
     })
@@ -147,7 +135,23 @@ export class Driver implements ConnectionHost {
   /** From now on the socket keeps the process alive only while it has connections. */
   holdWhileConnected(): void {
     this.#isHeldByConnections = true
-    if (this.#live.size === 0) this.#socket?.unref()
+    if (this.#live.size === 0) this.#socket?.hold(false)
+  }
+
+  /**
+   * From now on `hold` is called for each datagram that may begin a connection, which is judged when `hold` calls back. By
+   * then its connection may have begun with another datagram.
+   */
+  holdStrangers(hold: (judge: () => void) => void): void {
+    const judge = this.onStranger
+    if (judge === undefined) return
+    this.onStranger = (datagram, remote, key) => {
+      if (datagram.length < DATAGRAM_BYTES_MIN || !isLongHeader(datagram)) return
+      hold(() => {
+        if (this.#connections.has(key)) this.#onDatagram(datagram, { address: remote.host, port: remote.port })
+        else if (this.onStranger !== undefined) judge(datagram, remote, key)
+      })
+    }
   }
 
   /** A connection is on this socket from now on, under these ids. */
@@ -155,7 +159,7 @@ export class Driver implements ConnectionHost {
     for (const key of keys) this.#connections.set(key, connection)
     connection.connectionIds.push(...keys)
     this.#live.add(connection)
-    if (this.#isHeldByConnections && this.#live.size === 1) this.#socket?.ref()
+    if (this.#isHeldByConnections && this.#live.size === 1) this.#socket?.hold(true)
     this.#sweep ??= setInterval(this.#onSweep, SWEEP_MILLIS).unref()
   }
 
@@ -179,6 +183,7 @@ export class Driver implements ConnectionHost {
     }
     const end = () => {
       this.#socket = undefined
+      this.#unsentCloses.clear()
       socket.close(done)
     }
     // In this time a peer that missed its close packet gets it again.
@@ -229,7 +234,7 @@ export class Driver implements ConnectionHost {
   forget(connection: QuicConnection): void {
     for (const key of connection.connectionIds) this.#connections.delete(key)
     this.#live.delete(connection)
-    if (this.#isHeldByConnections && this.#live.size === 0) this.#socket?.unref()
+    if (this.#isHeldByConnections && this.#live.size === 0) this.#socket?.hold(false)
   }
 
   bindingFailed(connection: QuicConnection): void {
@@ -238,9 +243,15 @@ export class Driver implements ConnectionHost {
   }
 
   transmitClose(connection: QuicConnection): void {
+    if (!this.#sendClose(connection)) this.#unsentCloses.add(connection, performance.now())
+  }
+
+  #sendClose(connection: QuicConnection): boolean {
     const last = this.#capture(() => this.transmit(connection)).at(-1)
-    if (last === undefined) return
+    // The stack drains from the moment at which the close packet was built.
+    if (last === undefined || !connection.q.isDraining()) return false
     this.#closed.remember(connection.connectionIds, Uint8Array.from(last), connection.remote, performance.now())
+    return true
   }
 
   #capture(run: () => void): Array<Uint8Array> {
@@ -255,13 +266,13 @@ export class Driver implements ConnectionHost {
     return captured
   }
 
-  readonly #onMessage = (datagram: Buffer, remote: { readonly address: string; readonly port: number }): void => {
+  readonly #onDatagram = (datagram: Buffer, remote: { readonly address: string; readonly port: number }): void => {
     this.counters.receivedDatagrams++
     const key = connectionKeyOf(datagram)
     if (key === undefined) return
     const connection = this.#connections.get(key)
     if (connection === undefined) {
-      if (this.#closed.answer(key)) return
+      if (this.#closed.answer(key) || this.#unsentCloses.receive(key, datagram)) return
       this.counters.unknownDatagrams++
       this.onStranger?.(datagram, { host: remote.address, port: remote.port }, key)
       return

@@ -14,8 +14,8 @@ import {
   StreamReset
 } from "../../../services/Transport.ts"
 import { Waitable } from "../Waitable.ts"
-import type { QuicConnection } from "./QuicConnection.ts"
-import type { PendingWrite, QuicStream, ReadEnd, WriteEnd } from "./QuicStream.ts"
+import type { ConnectionHandle, StreamHandle } from "./Engine.ts"
+import type { PendingWrite, ReadEnd, WriteEnd } from "./QuicStream.ts"
 
 type ReadExit = Exit.Exit<Uint8Array, StreamReset | ConnectionClosed | EndOfStream>
 type WriteExit = Exit.Exit<void, StreamReset | ConnectionClosed>
@@ -24,7 +24,7 @@ const END: ReadExit = Exit.fail(new EndOfStream())
 const EMPTY = new Uint8Array(0)
 
 /** The contract's connection. `connection` is established: its peer and ALPN are known. */
-export const fromQuicConnection = (connection: QuicConnection): Connection => {
+export const fromQuicConnection = (connection: ConnectionHandle): Connection => {
   let closedExit: Exit.Exit<never, ConnectionClosed> | undefined
   const closed = (): Exit.Exit<never, ConnectionClosed> => {
     closedExit ??= Exit.fail(new ConnectionClosed(connection.closeReason!))
@@ -79,11 +79,11 @@ export const fromQuicConnection = (connection: QuicConnection): Connection => {
     }),
     close: (code, reason) => Effect.sync(() => connection.close(code, reason)),
     closed: ending.effect,
-    stats: Effect.sync(() => connection.stats())
+    stats: Effect.callback((resume) => connection.askStats((stats) => resume(Effect.succeed(stats))))
   }
 }
 
-const fromQuicStream = (stream: QuicStream, closed: () => Exit.Exit<never, ConnectionClosed>): BiStream => {
+const fromQuicStream = (stream: StreamHandle, closed: () => Exit.Exit<never, ConnectionClosed>): BiStream => {
   const endOfReading = (end: ReadEnd): ReadExit => {
     if (end.kind === "finished") return END
     return end.kind === "reset" ? Exit.fail(new StreamReset({ side: "read", code: end.code })) : closed()

@@ -173,13 +173,18 @@ export class QuicConnection {
   open(): QuicStream | undefined {
     const id = this.#nextOwn
     if (id >> 2 >= this.#ownLimit) {
-      this.#ownLimit = this.#openedOwn + this.q.peerStreamsLeftBidi()
+      this.#ownLimit = this.ownStreamLimit
       if (id >> 2 >= this.#ownLimit) return undefined
     }
     this.#nextOwn += 4
     const stream = new QuicStream(this, id, false)
     this.streams.set(id, stream)
     return stream
+  }
+
+  /** How many streams of ours the peer has allowed until now, those that are over included. */
+  get ownStreamLimit(): number {
+    return this.#openedOwn + this.q.peerStreamsLeftBidi()
   }
 
   /** A stream was given to the stack for the first time. */
@@ -250,6 +255,10 @@ export class QuicConnection {
     } catch {
       this.host.bindingFailed(this)
     }
+  }
+
+  askStats(answer: (stats: ConnectionStats) => void): void {
+    answer(this.stats())
   }
 
   stats(): ConnectionStats {

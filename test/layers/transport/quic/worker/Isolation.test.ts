@@ -1,0 +1,196 @@
+/** TR-034: what happens in the worker thread costs the QUIC connections, and nothing else. */
+import { BroadcastChannel } from "node:worker_threads"
+import { assert, describe, it } from "@effect/vitest"
+import { Context, Effect, Layer, type Scope } from "effect"
+import { makeEphemeralIdentity } from "../../../../../src/layers/LocalIdentity.ts"
+import { layerOf } from "../../../../../src/layers/transport/QuicTransport.ts"
+import { WorkerEngine } from "../../../../../src/layers/transport/quic/worker/WorkerEngine.ts"
+import * as TlsTransport from "../../../../../src/layers/transport/TlsTransport.ts"
+import { Alpn } from "../../../../../src/protocol/Alpn.ts"
+import type { LocalIdentity } from "../../../../../src/services/Identity.ts"
+import { type Connection, type Listener, Transport } from "../../../../../src/services/Transport.ts"
+import { leavesNothing } from "../../../../conformance/transport/provider.ts"
+import { CHANNEL, type Harm } from "./Harm.ts"
+
+const ECHO = Alpn.make("test/echo")
+const OFFER = [ECHO]
+
+const PING_MILLIS = 60
+
+interface Options {
+  readonly firstPauseMillis?: number
+}
+
+/** A transport over a thread that can be harmed; `warnings` is what it wrote to the log. */
+const isolated = (warnings: Array<string>, { firstPauseMillis = 20 }: Options = {}) => {
+  const settings = {
+    thread: new URL("./DisturbedThread.ts", import.meta.url),
+    resourceLimits: { maxOldGenerationSizeMb: 64 },
+    pingMillis: PING_MILLIS,
+    firstPauseMillis,
+    longestPauseMillis: 100
+  }
+  const engine = layerOf(
+    (options) => new WorkerEngine({ ...options, ...settings, report: (text) => warnings.push(text) })
+  )
+  return Effect.map(Layer.build(engine), (context) => Context.get(context, Transport))
+}
+
+const disturb = (harm: Harm) =>
+  Effect.sync(() => {
+    const channel = new BroadcastChannel(CHANNEL)
+    channel.postMessage(harm)
+    channel.close()
+  })
+
+interface Node {
+  readonly transport: Transport["Service"]
+  readonly identity: LocalIdentity
+  readonly listener: Listener
+}
+
+/** A node that echoes what comes on one stream of each connection. */
+const listening = Effect.fnUntraced(function* (transport: Transport["Service"], port = 0) {
+  const identity = yield* makeEphemeralIdentity
+  const alpns = { node: () => OFFER, web: () => [] }
+  const listener = yield* transport.listen({ address: { host: "127.0.0.1", port }, identity, alpns })
+  const serve = (connection: Connection) =>
+    Effect.gen(function* () {
+      const stream = yield* connection.accept
+      yield* Effect.forever(Effect.flatMap(stream.read, stream.write))
+    })
+  yield* listener.accept.pipe(
+    Effect.flatMap((connection) => Effect.forkChild(Effect.ignore(serve(connection)))),
+    Effect.forever,
+    Effect.ignore,
+    Effect.forkScoped
+  )
+  return { transport, identity, listener } satisfies Node
+})
+
+const dial = ({ identity, listener, transport }: Node, client: LocalIdentity) =>
+  transport.dial({ address: listener.address, expect: identity.nodeId, alpn: ECHO, identity: client })
+
+const echoes = (connection: Connection) =>
+  Effect.gen(function* () {
+    const stream = yield* connection.open
+    return () =>
+      Effect.gen(function* () {
+        yield* stream.write(new Uint8Array([7]))
+        return (yield* stream.read)[0]
+      })
+  })
+
+/** Dials until it works: while there is no thread a dial fails at once, or it is lost with the thread. */
+const dialAgain = (node: Node, client: LocalIdentity): Effect.Effect<Connection, Error, Scope.Scope> =>
+  dial(node, client).pipe(
+    Effect.tapError(() => Effect.sleep("20 millis")),
+    Effect.eventually,
+    Effect.timeout("20 seconds")
+  )
+
+const comesBackAfter = (harm: Harm, why: RegExp) =>
+  Effect.gen(function* () {
+    const warnings: Array<string> = []
+    const node = yield* listening(yield* isolated(warnings))
+    const client = yield* makeEphemeralIdentity
+    const before = yield* dial(node, client)
+    const stream = yield* before.open
+    yield* stream.write(new Uint8Array([1]))
+    yield* stream.read
+    const { port } = node.listener.address
+    yield* disturb(harm)
+    const failed = yield* Effect.flip(stream.read)
+    assert.deepInclude(failed, { _tag: "ConnectionClosed", kind: "lost", by: "transport" })
+    assert.strictEqual((yield* Effect.flip(before.open))._tag, "ConnectionClosed")
+    assert.strictEqual((yield* Effect.flip(stream.write(new Uint8Array([2]))))._tag, "ConnectionClosed")
+    assert.strictEqual((yield* before.closed).kind, "lost")
+    const after = yield* dialAgain(node, client)
+    assert.strictEqual(node.listener.address.port, port)
+    assert.deepStrictEqual(after.remoteAddress, node.listener.address)
+    assert.strictEqual(yield* (yield* echoes(after))(), 7)
+    assert.match(warnings.join("\n"), why)
+  })
+
+const PATIENT = { timeout: 40_000 }
+
+describe("TR-034 isolation in a worker thread", () => {
+  it.live(
+    "the thread ends: its connections are lost, TLS on the same port goes on, and QUIC comes back there",
+    () =>
+      Effect.gen(function* () {
+        const warnings: Array<string> = []
+        const transport = yield* isolated(warnings, { firstPauseMillis: 300 })
+        const quic = yield* listening(transport)
+        const { port } = quic.listener.address
+        const tlsTransport = Context.get(yield* Layer.build(TlsTransport.layer()), Transport)
+        const tls = yield* listening(tlsTransport, port)
+        const client = yield* makeEphemeralIdentity
+        const overTls = yield* echoes(yield* dial(tls, client))
+        assert.strictEqual(yield* overTls(), 7)
+        const overQuic = yield* dial(quic, client)
+        yield* disturb("exit")
+        assert.strictEqual((yield* overQuic.closed).kind, "lost")
+        // No thread now.
+        assert.strictEqual(yield* overTls(), 7)
+        assert.strictEqual(yield* (yield* echoes(yield* dial(tls, client)))(), 7)
+        const refused = yield* Effect.flip(dial(quic, client))
+        assert.deepInclude(refused.reason, { _tag: "Unreachable", code: "EAGAIN" })
+        const again = yield* dialAgain(quic, client)
+        assert.deepStrictEqual(again.remoteAddress, { host: "127.0.0.1", port })
+        assert.strictEqual(yield* (yield* echoes(again))(), 7)
+        assert.strictEqual(yield* overTls(), 7)
+        assert.lengthOf(warnings, 1)
+      }).pipe(Effect.scoped),
+    PATIENT
+  )
+
+  it.live(
+    "an exception that nobody catches ends the thread only",
+    () => comesBackAfter("throw", /lost/).pipe(Effect.scoped),
+    PATIENT
+  )
+
+  it.live(
+    "a thread that runs out of memory ends alone",
+    () => comesBackAfter("memory", /ERR_WORKER_OUT_OF_MEMORY/).pipe(Effect.scoped),
+    PATIENT
+  )
+
+  it.live(
+    "an endless loop is noticed and ended",
+    () => comesBackAfter("loop", /does not answer/).pipe(Effect.scoped),
+    PATIENT
+  )
+
+  it.live(
+    "native code that does not return is left behind, and the next thread takes its place on the same port",
+    () => comesBackAfter("native", /does not answer/).pipe(Effect.scoped),
+    PATIENT
+  )
+
+  it.live(
+    "20 restarts leave nothing behind",
+    () =>
+      leavesNothing(
+        Effect.gen(function* () {
+          const sockets = () => process.getActiveResourcesInfo().filter((kind) => kind === "UDPWrap").length
+          const warnings: Array<string> = []
+          const node = yield* listening(yield* isolated(warnings, { firstPauseMillis: 1 }))
+          const client = yield* makeEphemeralIdentity
+          const round = Effect.gen(function* () {
+            const connection = yield* dialAgain(node, client)
+            assert.strictEqual(yield* (yield* echoes(connection))(), 7)
+            const open = sockets()
+            yield* disturb("exit")
+            yield* connection.closed
+            return open
+          }).pipe(Effect.scoped)
+          // The socket of the listener, and that of the dials, which is another one for each thread.
+          for (let count = 0; count < 20; count++) assert.strictEqual(yield* round, 2)
+          assert.lengthOf(warnings, 20)
+        })
+      ),
+    { timeout: 90_000 }
+  )
+})
