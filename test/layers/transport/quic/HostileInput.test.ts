@@ -265,16 +265,15 @@ describe("addresses", () => {
 })
 
 describe("anonymous clients", () => {
-  it.live("TR-010 are dropped silently while the web context is off, and served by it when it is on", () =>
+  it.live("TR-010 are refused by the node context while the web context is off, and served by it when it is on", () =>
     Effect.gen(function* () {
-      const closed = yield* listenRaw()
       const seen: Array<QuicConnection> = []
+      const closed = yield* listenRaw({ onConnection: (connection) => seen.push(connection) })
       const open = yield* listenRaw({ web: true, onConnection: (connection) => seen.push(connection) })
       const dialer = yield* dialerRaw({ limits: { handshakeMillis: 600 } })
-      const socket = yield* socketAt()
-      yield* sendAll(socket, initials(dialer, 1, "localhost"), closed.address)
-      yield* until(() => closed.driver.counters.receivedDatagrams === 1)
-      assert.deepStrictEqual([closed.driver.size, closed.driver.counters.sentDatagrams], [0, 0])
+      const refused = yield* dialAnonymously(dialer, closed, "localhost")
+      yield* until(() => refused.isClosed)
+      assert.deepStrictEqual([refused.closeReason!.by, refused.closeReason!.code], ["peer", 0x174])
       const connection = yield* dialAnonymously(dialer, open, "localhost")
       yield* until(() => seen.length === 1)
       assert.isUndefined(seen[0]!.peer)
