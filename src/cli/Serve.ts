@@ -59,6 +59,7 @@ export const serve = <A, E, R>(options: ServeOptions<A, E, R>) =>
     yield* openVault
     const { Node, NodeIdentity } = yield* loadNode
     const { anonymous, config, kind, listen, only } = options
+    const isolation = config["quic-isolation"]
     const node = Node.layer({
       version,
       listen,
@@ -68,7 +69,7 @@ export const serve = <A, E, R>(options: ServeOptions<A, E, R>) =>
       ...(config.label === undefined ? {} : { label: config.label })
     }).pipe(
       Layer.provideMerge(NodeIdentity.layer),
-      Layer.provide(Node.layerTransport),
+      Layer.provide(Node.layerTransportWith(isolation === undefined ? {} : { isolation })),
       Layer.provideMerge(layerPeers),
       Layer.provide(kind === "up" ? AuditLog.layer : AuditLog.layerSilent)
     )

@@ -86,7 +86,11 @@ export const layer = <R = never>(options: NodeOptions<R>) => {
 }
 
 /** QUIC, and TLS over TCP on the same port number. */
-export const layerTransport = CombinedTransport.layer(QuicTransport.layer(), TlsTransport.layer())
+export const layerTransportWith = (options: Pick<QuicTransport.QuicTransportOptions, "isolation">) =>
+  CombinedTransport.layer(QuicTransport.layer(options), TlsTransport.layer())
+
+/** The same with the defaults: the QUIC stack runs in this thread. */
+export const layerTransport = layerTransportWith({})
 
 /** Built last, so that it is closed first. */
 const drainFirst = (timeout: Duration.Input) =>

@@ -8,6 +8,7 @@
  * | `label` | text of 1 to 64 bytes that tickets show | none |
  * | `only` | array of ALPN names to serve | everything |
  * | `anonymous` | array of ALPN names that strangers may use | what is public by nature |
+ * | `quic-isolation` | `worker`: the QUIC stack runs in a thread of its own | none |
  * | `log-level` | `trace`, `debug`, `info`, `warn`, `error`, `none` | `info` |
  *
  * An unknown key, a wrong value and broken TOML are errors that name the line; nothing is guessed. At most 64 KiB of UTF-8.
@@ -46,15 +47,24 @@ export const Config = Schema.Struct({
   label: Schema.optionalKey(LabelText),
   only: Schema.optionalKey(List(AlpnText)),
   anonymous: Schema.optionalKey(List(AlpnText)),
+  "quic-isolation": Schema.optionalKey(Schema.Literals(["worker"])),
   "log-level": Schema.optionalKey(Schema.Literals(LOG_LEVELS))
 })
 export type Config = typeof Config.Type
 export type ConfigKey = keyof Config
 
-export const CONFIG_KEYS: ReadonlyArray<ConfigKey> = ["listen", "advertise", "label", "only", "anonymous", "log-level"]
+export const CONFIG_KEYS: ReadonlyArray<ConfigKey> = [
+  "listen",
+  "advertise",
+  "label",
+  "only",
+  "anonymous",
+  "quic-isolation",
+  "log-level"
+]
 
 /** Whether a value of this key is an array. */
-export const isListKey = (key: ConfigKey): boolean => key !== "label" && key !== "log-level"
+export const isListKey = (key: ConfigKey): boolean => key !== "label" && key !== "quic-isolation" && key !== "log-level"
 
 export const isConfigKey = (text: string): text is ConfigKey => CONFIG_KEYS.some((key) => key === text)
 

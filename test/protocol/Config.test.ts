@@ -17,6 +17,7 @@ describe("the config", () => {
       'label = "desk"',
       'only = ["alknet/call"]',
       "anonymous = []",
+      'quic-isolation = "worker"',
       'log-level = "warn"'
     ].join("\n")
     assert.deepEqual(Result.getOrThrow(parseConfig(text)), {
@@ -25,6 +26,7 @@ describe("the config", () => {
       label: "desk",
       only: ["alknet/call"],
       anonymous: [],
+      "quic-isolation": "worker",
       "log-level": "warn"
     })
     assert.deepEqual(Result.getOrThrow(parseConfig("")), {})
@@ -37,6 +39,7 @@ describe("the config", () => {
     assert.deepEqual(problemOf('advertise = ["127.0.0.1:0"]'), { line: 1, key: "advertise" })
     assert.deepEqual(problemOf(`label = "${"é".repeat(33)}"`), { line: 1, key: "label" })
     assert.deepEqual(problemOf('log-level = "loud"'), { line: 1, key: "log-level" })
+    assert.deepEqual(problemOf('quic-isolation = "process"'), { line: 1, key: "quic-isolation" })
     assert.deepEqual(problemOf('only = ["a b"]'), { line: 1, key: "only" })
     assert.deepEqual(problemOf('a = 1\n\nlabel = "x" y'), { line: 3, key: "" })
     assert.deepEqual(problemOf('label = "x"\nlabel = "y"'), { line: 2, key: "" })
