@@ -23,7 +23,7 @@ const LIMIT_MILLIS = 120_000
 const CANDIDATES = values.candidates.split(",")
 const HERE = new URL(".", import.meta.url).pathname
 
-const FAST: Sizes = { bulkBytes: 256 << 20, handshakes: 500, connections: 500, seconds: Number(values.seconds) }
+const FAST: Sizes = { bulkBytes: 256 << 20, handshakes: 1000, connections: 500, seconds: Number(values.seconds) }
 const SIZES: Record<string, Sizes> = {
   iroh: { ...FAST, bulkBytes: 32 << 20, handshakes: 200, connections: 200 },
   matrix: { ...FAST, bulkBytes: 16 << 20, handshakes: 200, connections: 200 }

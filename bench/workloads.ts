@@ -135,7 +135,7 @@ const handshake: Workload = async ({ adapter, info, serverCpu }, { handshakes })
     closing.push(client.close().catch(() => {}))
     return millis
   }
-  for (let index = 0; index < 20; index++) await one()
+  for (let index = 0; index < handshakes / 2; index++) await one()
   const cpuBefore = (await serverCpu()) + ownCpu()
   const start = now()
   const latencies: Array<number> = []

@@ -24,8 +24,8 @@ interface Live {
   readonly identity: Principal | undefined
   readonly draining: Deferred.Deferred<void>
   readonly ended: Deferred.Deferred<void>
-  /** Interrupts the handler after the drain time. */
-  readonly expelled: Deferred.Deferred<void>
+  /** Interrupts the handler: the drain time is over, or its peer lost the right to be here. */
+  expel: () => void
 }
 
 interface Entry {
@@ -86,26 +86,26 @@ export const layer: Layer.Layer<Router, never, Identity | AuditLog> = Layer.effe
         for (const live of connections) {
           if (Deferred.isDoneUnsafe(live.ended)) continue
           yield* live.connection.close(CloseCode.Draining, "")
-          Deferred.doneUnsafe(live.expelled, Exit.void)
+          live.expel()
         }
       })
 
     const run = (entry: Entry, connection: Connection, auth: AuthContext) =>
-      Effect.gen(function* () {
+      Effect.withFiber((fiber) => {
         const live: Live = {
           connection,
           identity: auth.identity,
           draining: Deferred.makeUnsafe(),
           ended: Deferred.makeUnsafe(),
-          expelled: Deferred.makeUnsafe()
+          expel: () => fiber.interruptUnsafe()
         }
         entry.live.add(live)
         all.add(live)
-        const handler = Effect.scoped(entry.registration.accept(connection, auth, Deferred.await(live.draining)))
-        yield* Effect.raceFirst(handler, Deferred.await(live.expelled)).pipe(
+        return Effect.scoped(entry.registration.accept(connection, auth, Deferred.await(live.draining))).pipe(
           Effect.onExit((exit) => {
             entry.live.delete(live)
             all.delete(live)
+            live.expel = () => {}
             Deferred.doneUnsafe(live.ended, Exit.void)
             return closeAfter(connection, exit, Deferred.isDoneUnsafe(live.draining))
           })
@@ -162,15 +162,13 @@ export const layer: Layer.Layer<Router, never, Identity | AuditLog> = Layer.effe
           ({ live, registration }) =>
             Effect.forEach(
               [...live],
-              ({ connection, expelled, identity: before }) =>
-                Effect.flatMap(judge(registration.access, connection), (verdict) => {
+              (live) =>
+                Effect.flatMap(judge(registration.access, live.connection), (verdict) => {
+                  const before = live.identity
                   const isStill =
                     verdict._tag === "Admitted" && (before === undefined || verdict.identity !== undefined)
                   if (isStill) return Effect.void
-                  return Effect.ensuring(
-                    turnAway(connection),
-                    Effect.sync(() => Deferred.doneUnsafe(expelled, Exit.void))
-                  )
+                  return Effect.andThen(turnAway(live.connection), Effect.sync(live.expel))
                 }),
               { discard: true }
             ),
