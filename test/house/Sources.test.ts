@@ -18,6 +18,8 @@ const realTime: Readonly<Record<string, string>> = {
   "src/layers/transport/quic/Driver.ts": quicDriver,
   "src/layers/transport/quic/QuicStream.ts": quicDriver,
   "src/layers/transport/quic/StackTimer.ts": quicDriver,
+  "src/layers/transport/quic/UnsentCloses.ts": quicDriver,
+  "src/layers/transport/quic/worker/Supervisor.ts": quicDriver,
   "src/layers/transport/tls/TlsConnection.ts": tlsDriver,
   "src/layers/transport/tls/TlsListener.ts": tlsDriver,
   "src/layers/transport/tls/TlsStream.ts": tlsDriver

@@ -2,15 +2,18 @@
 import { existsSync, readdirSync } from "node:fs"
 import { BroadcastChannel } from "node:worker_threads"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, type Scope } from "effect"
+import { Context, Effect, Layer, Option, type Scope } from "effect"
 import { makeEphemeralIdentity } from "../../../../../src/layers/LocalIdentity.ts"
-import { layerOf } from "../../../../../src/layers/transport/QuicTransport.ts"
+import * as QuicTransport from "../../../../../src/layers/transport/QuicTransport.ts"
 import { WorkerEngine } from "../../../../../src/layers/transport/quic/worker/WorkerEngine.ts"
 import * as TlsTransport from "../../../../../src/layers/transport/TlsTransport.ts"
 import { Alpn } from "../../../../../src/protocol/Alpn.ts"
+import { CloseCode } from "../../../../../src/protocol/CloseCode.ts"
+import type { SocketAddress } from "../../../../../src/protocol/SocketAddress.ts"
 import type { LocalIdentity } from "../../../../../src/services/Identity.ts"
 import { type Connection, type Listener, Transport } from "../../../../../src/services/Transport.ts"
 import { leavesNothing } from "../../../../conformance/transport/provider.ts"
+import { dialAnonymously, dialerRaw } from "../fixture.ts"
 import { CHANNEL, type Harm } from "./Harm.ts"
 
 const ECHO = Alpn.make("test/echo")
@@ -34,7 +37,7 @@ const isolated = (warnings: Array<string>, { firstPauseMillis = 20 }: Options = 
     firstPauseMillis,
     longestPauseMillis: 100
   }
-  const engine = layerOf(
+  const engine = QuicTransport.layerOf(
     (options) => new WorkerEngine({ ...options, ...settings, report: (text) => warnings.push(text) })
   )
   return Effect.map(Layer.build(engine), (context) => Context.get(context, Transport))
@@ -117,6 +120,55 @@ const comesBackAfter = (harm: Harm, why: RegExp) =>
   })
 
 const PATIENT = { timeout: 40_000 }
+
+describe("a transport in a worker thread", () => {
+  it.live("carries datagrams, and tells what it carried after the end too", () =>
+    Effect.gen(function* () {
+      const { dial, listen } = yield* Transport
+      const [identity, client] = [yield* makeEphemeralIdentity, yield* makeEphemeralIdentity]
+      const alpns = { node: () => OFFER, web: () => [] }
+      const { accept, address } = yield* listen({ address: { host: "127.0.0.1", port: 0 }, identity, alpns })
+      const dialed = yield* dial({ address, expect: identity.nodeId, alpn: ECHO, identity: client })
+      const accepted = yield* accept
+      const sending = Option.getOrThrow(dialed.datagrams)
+      const receiving = Option.getOrThrow(accepted.datagrams)
+      const size = yield* sending.maxSize
+      assert.isAbove(size, 1000)
+      yield* sending.send(new Uint8Array(size + 1))
+      yield* sending.send(new Uint8Array(size).fill(7))
+      assert.deepStrictEqual(yield* receiving.receive, new Uint8Array(size).fill(7))
+      yield* dialed.close(CloseCode.NoError, "")
+      yield* accepted.closed
+      assert.isAbove((yield* dialed.stats).bytesSent, size)
+      assert.isAbove((yield* accepted.stats).bytesReceived, size)
+      assert.strictEqual((yield* Effect.flip(receiving.receive))._tag, "ConnectionClosed")
+    }).pipe(Effect.scoped, Effect.provide(QuicTransport.layer({ isolation: "worker" })))
+  )
+
+  it.live("serves anonymous clients where that is asked for", () =>
+    Effect.gen(function* () {
+      const { listen } = yield* Transport
+      const identity = yield* makeEphemeralIdentity
+      const alpns = { node: () => [], web: () => OFFER }
+      const { accept, address } = yield* listen({ address: { host: "127.0.0.1", port: 0 }, identity, alpns })
+      const dialer = yield* dialerRaw()
+      yield* dialAnonymously(dialer, { ...dialer, address }, "localhost")
+      assert.isUndefined((yield* accept).peer)
+    }).pipe(Effect.scoped, Effect.provide(QuicTransport.layer({ isolation: "worker", web: true })))
+  )
+
+  it.live("says what a socket that cannot be bound lacks", () =>
+    Effect.gen(function* () {
+      const { listen } = yield* Transport
+      const identity = yield* makeEphemeralIdentity
+      const alpns = { node: () => OFFER, web: () => [] }
+      const at = (address: SocketAddress) => listen({ address, identity, alpns })
+      const { address } = yield* at({ host: "127.0.0.1", port: 0 })
+      assert.strictEqual((yield* Effect.flip(at(address))).reason, "AddressInUse")
+      assert.strictEqual((yield* Effect.flip(at({ host: "192.0.2.1", port: 0 }))).reason, "AddressInvalid")
+    }).pipe(Effect.scoped, Effect.provide(QuicTransport.layer({ isolation: "worker" })))
+  )
+})
 
 describe("TR-034 isolation in a worker thread", () => {
   it.live(
