@@ -15,7 +15,7 @@ const { values } = parseArgs({
     only: { type: "string", default: "" },
     runs: { type: "string", default: "5" },
     seconds: { type: "string", default: "3" },
-    candidates: { type: "string", default: "alknet,driver,grpc,http2,iroh,matrix" }
+    candidates: { type: "string", default: "alknet,transport,driver,grpc,http2,iroh,matrix" }
   }
 })
 const RUNS = Number(values.runs)

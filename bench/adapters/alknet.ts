@@ -1,4 +1,4 @@
-/** Alknet as its users have it: router, endpoint, dispatcher and the QUIC transport, over the Effect API. */
+/** A whole node as its users have it: router, endpoint, dispatcher, audit log and the QUIC transport. */
 import { Context, Effect, Exit, Layer, ManagedRuntime, Schema, Scope } from "effect"
 import * as CallClientLayer from "../../src/layers/CallClient.ts"
 import * as DispatcherLayer from "../../src/layers/call/Dispatcher.ts"
@@ -22,21 +22,9 @@ import { Operation } from "../../src/services/Operation.ts"
 import { OperationGroup } from "../../src/services/OperationGroup.ts"
 import { RemoteFilter } from "../../src/services/RemoteFilter.ts"
 import { Router } from "../../src/services/Router.ts"
-import type { BiStream, Connection } from "../../src/services/Transport.ts"
-import {
-  type Adapter,
-  CHUNK,
-  count64,
-  Deframer,
-  ECHO,
-  FRAMED,
-  FramedClient,
-  frame,
-  HOST,
-  UPLOAD,
-  withMode
-} from "../Adapter.ts"
+import { type Adapter, HOST } from "../Adapter.ts"
 import { UNBOUNDED } from "../limits.ts"
+import { accept, clientOf } from "../streams.ts"
 
 const BENCH = Alpn.make("bench/1")
 
@@ -69,44 +57,6 @@ const node = (listen: ReadonlyArray<SocketAddress>) =>
     Layer.provide(PeerStoreDiscovery.layer),
     Layer.provide(Layer.unwrap(Effect.map(makeEphemeralIdentity, IdentityLayer.layer))),
     Layer.provide([MemoryPeerStore.layer(), AuditLog.layerSilent, QuicTransport.layer({ limits: UNBOUNDED })])
-  )
-
-/** `Effect.forever` gives way to the event loop after each round unless told not to, which would part what belongs into one packet. */
-const repeat = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forever(effect, { disableYield: true })
-
-/** Reads to the end. */
-const readAll = (stream: BiStream, onChunk: (chunk: Uint8Array) => void) =>
-  repeat(Effect.map(stream.read, onChunk)).pipe(Effect.catchTag("EndOfStream", () => Effect.void))
-
-const answer = Effect.fnUntraced(function* (stream: BiStream) {
-  const first = yield* stream.read
-  const rest = first.subarray(1)
-  if (first[0] === ECHO) {
-    const parts = [rest]
-    yield* readAll(stream, (chunk) => parts.push(chunk))
-    yield* stream.writeLast(parts.length === 1 ? rest : Buffer.concat(parts))
-  } else if (first[0] === UPLOAD) {
-    let counted = rest.length
-    yield* readAll(stream, (chunk) => {
-      counted += chunk.length
-    })
-    yield* stream.writeLast(count64(counted))
-  } else {
-    const ready: Array<Buffer> = []
-    const deframer = new Deframer((payload) => ready.push(frame(payload)))
-    deframer.push(rest)
-    for (;;) {
-      if (ready.length > 0) yield* stream.write(Buffer.concat(ready.splice(0)))
-      deframer.push(yield* stream.read)
-    }
-  }
-})
-
-const accept = (connection: Connection) =>
-  repeat(
-    Effect.flatMap(connection.accept, (stream) =>
-      Effect.forkChild(Effect.ignore(answer(stream)), { startImmediately: true })
-    )
   )
 
 interface Info {
@@ -142,39 +92,7 @@ export const adapter: Adapter = {
       return calling
     }
     return {
-      echo: (bytes) =>
-        run(
-          Effect.gen(function* () {
-            const stream = yield* connection.open
-            yield* stream.writeLast(withMode(ECHO, bytes))
-            let length = 0
-            yield* readAll(stream, (chunk) => {
-              length += chunk.length
-            })
-            return length
-          })
-        ),
-      upload: (bytes) =>
-        run(
-          Effect.gen(function* () {
-            const stream = yield* connection.open
-            yield* stream.write(Buffer.of(UPLOAD))
-            for (let left = bytes; left > 0; left -= CHUNK.length) {
-              yield* stream.write(left >= CHUNK.length ? CHUNK : CHUNK.subarray(0, left))
-            }
-            yield* stream.finish
-            const parts: Array<Uint8Array> = []
-            yield* readAll(stream, (chunk) => parts.push(chunk))
-            return Number(Buffer.concat(parts).readBigUInt64BE())
-          })
-        ),
-      openFramed: async () => {
-        const stream = await run(connection.open)
-        const framed = new FramedClient((bytes) => void Effect.runFork(stream.write(bytes)))
-        Effect.runFork(stream.write(Buffer.of(FRAMED)))
-        Effect.runFork(readAll(stream, (chunk) => framed.data(chunk)))
-        return (bytes) => framed.call(bytes)
-      },
+      ...clientOf(connection),
       call: async (text) => {
         const connection = await caller()
         return run(connection.call(Say, { text }))
