@@ -88,7 +88,8 @@ export class HeldListeners {
     for (const [number, listening] of [...this.#listening]) {
       listening.inThread = undefined
       listening.unlistened?.()
-      if (isOff) this.refused(number, { kind: "unsupported" })
+      // One that nobody has yet is not waited for: the next thread may end like this one.
+      this.refused(number, isOff ? { kind: "unsupported" } : { kind: "bind", code: "EIO" })
     }
   }
 

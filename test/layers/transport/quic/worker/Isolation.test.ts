@@ -202,6 +202,23 @@ describe("TR-034 isolation in a worker thread", () => {
   )
 
   it.live(
+    "a thread that ends before it serves fails the listener, and leaves its port",
+    () =>
+      Effect.gen(function* () {
+        const warnings: Array<string> = []
+        const thread = new URL("./NoThread.ts", import.meta.url)
+        const engine = QuicTransport.layerOf(
+          (options) => new WorkerEngine({ ...options, thread, report: (text) => warnings.push(text) })
+        )
+        const transport = Context.get(yield* Layer.build(engine), Transport)
+        const failed = yield* Effect.flip(listening(transport))
+        assert.strictEqual(failed.reason, "Io")
+        assert.isNotEmpty(warnings)
+      }).pipe(Effect.scoped),
+    PATIENT
+  )
+
+  it.live(
     "an exception that nobody catches ends the thread only",
     () => comesBackAfter("throw", /lost/).pipe(Effect.scoped),
     PATIENT
