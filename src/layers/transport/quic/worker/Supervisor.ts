@@ -198,11 +198,12 @@ export class Supervisor {
     }
     const stuck = setTimeout(() => {
       isAbandoned = true
+      // `terminate` holds the process.
+      worker.unref()
       this.#abandoned++
       abandonedThread(1)
       over()
     }, TERMINATE_MILLIS).unref()
-    worker.unref()
     const ended = () => {
       clearTimeout(stuck)
       if (isAbandoned) {
