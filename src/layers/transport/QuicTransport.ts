@@ -30,9 +30,9 @@ import { fromQuicConnection } from "./quic/EffectConnection.ts"
 import type { ConnectionHandle, EngineListener, ListenFailure, QuicEngine } from "./quic/Engine.ts"
 import { DEFAULT_LIMITS, type QuicLimits } from "./quic/Limits.ts"
 import { LocalEngine } from "./quic/LocalEngine.ts"
-import { makeWebIdentity } from "./quic/WebCertificate.ts"
 import { WorkerEngine } from "./quic/worker/WorkerEngine.ts"
 import { Waitable } from "./Waitable.ts"
+import { makeWebCertificate, type WebCertificate } from "./webCertificate.ts"
 
 export interface QuicTransportOptions {
   /** Bounds that differ from `DEFAULT_LIMITS`. */
@@ -115,7 +115,7 @@ const overEngine = (engine: QuicEngine, limits: QuicLimits, isWeb: boolean): Tra
     }
     const listening = Effect.callback<EngineListener, TransportError>((resume) => {
       const { address, alpns } = request
-      const web = isWeb ? makeWebIdentity(now) : undefined
+      const web = isWeb ? pemBytes(makeWebCertificate({ kind: "fortnight", fromMillis: now })) : undefined
       const wanted = { address, alpns, identity: identityOf(request.identity), web, onConnection }
       engine.listen(wanted, (listener, failure) =>
         resume(listener === undefined ? Exit.fail(listenError(failure!, address)) : Exit.succeed(listener))
@@ -156,6 +156,11 @@ const overEngine = (engine: QuicEngine, limits: QuicLimits, isWeb: boolean): Tra
 
   return Transport.of({ name: "quic", listen, dial })
 }
+
+const pemBytes = ({ certPem, keyPem }: WebCertificate): TlsIdentity => ({
+  certificate: new TextEncoder().encode(certPem),
+  key: new TextEncoder().encode(keyPem)
+})
 
 const LISTENER_CLOSED = Exit.fail(
   new ConnectionClosed({ by: "local", kind: "app", code: CloseCode.NoError, reason: "the listener is closed" })

@@ -20,6 +20,7 @@
  */
 import { hexToBytes } from "@noble/hashes/utils.js"
 import { Result, Schema } from "effect"
+import { derBits, derInteger, derOctets, derSequence, derSerial, derSet, derTagged, derText, joined } from "../Der.ts"
 import { type NodeId, nodeIdFromBytes, nodeIdToBytes } from "./NodeId.ts"
 
 /** SNI of every dial between nodes, and the suffix of the SAN (ID-R11): a constant, so that no NodeId travels in clear. */
@@ -46,21 +47,18 @@ export const encodeNodeCertificate = (options: {
   readonly serial: Uint8Array
   readonly sign: (toBeSigned: Uint8Array) => Uint8Array
 }): Uint8Array => {
-  const serial = Uint8Array.from(options.serial)
-  // Positive and without a leading zero byte, whatever the random bytes are.
-  serial[0] = (serial[0]! & 0x7f) | 0x40
-  const name = sequence(set(sequence(COMMON_NAME, utf8(options.nodeId))))
-  const toBeSigned = sequence(
-    tagged(0, integer(Uint8Array.of(2))),
-    integer(serial),
+  const name = derSequence(derSet(derSequence(COMMON_NAME, derText(0x0c, options.nodeId))))
+  const toBeSigned = derSequence(
+    derTagged(0, derInteger(Uint8Array.of(2))),
+    derSerial(options.serial),
     ED25519,
     name,
-    sequence(ascii(0x17, "200101000000Z"), ascii(0x18, "99991231235959Z")),
+    derSequence(derText(0x17, "200101000000Z"), derText(0x18, "99991231235959Z")),
     name,
     joined(SPKI_PREFIX, nodeIdToBytes(options.nodeId)),
-    tagged(3, sequence(BASIC_CONSTRAINTS, KEY_USAGE, EXTENDED_KEY_USAGE, subjectAltName(options.nodeId)))
+    derTagged(3, derSequence(BASIC_CONSTRAINTS, KEY_USAGE, EXTENDED_KEY_USAGE, subjectAltName(options.nodeId)))
   )
-  return sequence(toBeSigned, ED25519, bitString(options.sign(toBeSigned)))
+  return derSequence(toBeSigned, ED25519, derBits(options.sign(toBeSigned)))
 }
 
 /** The node key inside a leaf certificate. Nothing but the key is looked at. */
@@ -117,33 +115,8 @@ const readElement = (der: Uint8Array, offset: number, limit: number, tag: number
 const within = (start: number, length: number, limit: number): Element | undefined =>
   start + length <= limit ? { start, end: start + length } : undefined
 
-const joined = (...parts: ReadonlyArray<Uint8Array>): Uint8Array => {
-  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
-  let offset = 0
-  for (const part of parts) {
-    all.set(part, offset)
-    offset += part.length
-  }
-  return all
-}
-
-const element = (tag: number, ...parts: ReadonlyArray<Uint8Array>): Uint8Array => {
-  const content = joined(...parts)
-  const length = content.length
-  const header =
-    length < 0x80 ? [tag, length] : length < 0x100 ? [tag, 0x81, length] : [tag, 0x82, length >> 8, length & 0xff]
-  return joined(Uint8Array.from(header), content)
-}
-
-const sequence = (...parts: ReadonlyArray<Uint8Array>) => element(0x30, ...parts)
-const set = (...parts: ReadonlyArray<Uint8Array>) => element(0x31, ...parts)
-const tagged = (number: number, part: Uint8Array) => element(0xa0 | number, part)
-const integer = (bytes: Uint8Array) => element(0x02, bytes)
-const bitString = (bytes: Uint8Array) => element(0x03, Uint8Array.of(0), bytes)
-const ascii = (tag: number, text: string) => element(tag, new TextEncoder().encode(text))
-const utf8 = (text: string) => ascii(0x0c, text)
 const subjectAltName = (nodeId: NodeId) =>
-  sequence(hexToBytes("0603551d11"), element(0x04, sequence(ascii(0x82, `${nodeId}.${NODE_SERVER_NAME}`))))
+  derSequence(hexToBytes("0603551d11"), derOctets(derSequence(derText(0x82, `${nodeId}.${NODE_SERVER_NAME}`))))
 
 const SPKI_PREFIX = hexToBytes("302a300506032b6570032100")
 const ED25519 = hexToBytes("300506032b6570")

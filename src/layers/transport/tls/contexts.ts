@@ -7,7 +7,7 @@ import { constants } from "node:crypto"
 import { createSecureContext, type SecureContext } from "node:tls"
 import { Redacted } from "effect"
 import type { LocalIdentity } from "../../../services/Identity.ts"
-import { makeWebCertificate, type WebCertificate } from "./webCertificate.ts"
+import { makeWebCertificate, type WebCertificate } from "../webCertificate.ts"
 
 /** A certificate that a CA signed for a name, for clients that are not nodes. */
 export interface WebIdentity {
@@ -49,6 +49,6 @@ export const webContexts = (configured: ReadonlyMap<string, WebIdentity>): Reado
 
 /** The self-signed certificate for clients that are not nodes: one for each process, made when first needed. */
 export const ownWebCertificate = (): WebCertificate => {
-  webCertificate ??= makeWebCertificate()
+  webCertificate ??= makeWebCertificate({ kind: "always" })
   return webCertificate
 }

@@ -16,12 +16,17 @@ import { DEFAULT_LIMITS, type QuicLimits } from "../../../../src/layers/transpor
 import { connectionKey } from "../../../../src/layers/transport/quic/Packets.ts"
 import { QuicConnection } from "../../../../src/layers/transport/quic/QuicConnection.ts"
 import type { QuicStream, ReadEnd } from "../../../../src/layers/transport/quic/QuicStream.ts"
-import { makeWebIdentity } from "../../../../src/layers/transport/quic/WebCertificate.ts"
+import { makeWebCertificate } from "../../../../src/layers/transport/webCertificate.ts"
 import { Alpn } from "../../../../src/protocol/Alpn.ts"
 import { CloseCode } from "../../../../src/protocol/CloseCode.ts"
 import type { NodeId } from "../../../../src/protocol/identity/NodeId.ts"
 import type { SocketAddress } from "../../../../src/protocol/SocketAddress.ts"
 import type { LocalIdentity } from "../../../../src/services/Identity.ts"
+
+const webIdentity = () => {
+  const { certPem, keyPem } = makeWebCertificate({ kind: "fortnight", fromMillis: Date.now() })
+  return { certificate: new TextEncoder().encode(certPem), key: new TextEncoder().encode(keyPem) }
+}
 
 export const ECHO = Alpn.make("test/echo")
 const OFFER = [ECHO]
@@ -85,7 +90,7 @@ export const listenRaw = (options: NodeOptions = {}): Effect.Effect<RawNode, nev
       admission,
       alpns: { node: () => OFFER, web: () => OFFER },
       node: context,
-      web: options.web ? makeContext(driver.quiche, "web", makeWebIdentity(Date.now()), settings) : undefined,
+      web: options.web ? makeContext(driver.quiche, "web", webIdentity(), settings) : undefined,
       onConnection: options.onConnection ?? echoStreams
     })
     return { driver, admission, identity, address: driver.local, context }
