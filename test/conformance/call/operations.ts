@@ -38,13 +38,17 @@ export const messageOf = <A, E extends { readonly code: string; readonly message
   call: Effect.Effect<A, E>
 ) => Effect.map(Effect.flip(call), (error) => `${error.code} ${error.message}`)
 
+/** How long the state may take: a datagram that the machine loses comes again after a probe timeout. */
+const STATE_MILLIS = 10_000
+
 /** Waits until a connection shows this; every turn something may have changed. */
 export const until = (
   connection: CallConnection["Service"],
   want: Partial<Record<"pending" | "inbound" | "waiting", number>>
 ) =>
   Effect.gen(function* () {
-    for (let turn = 0; turn < 10_000; turn++) {
+    const end = performance.now() + STATE_MILLIS
+    while (performance.now() < end) {
       const stats = yield* connection.stats
       if (Object.entries(want).every(([key, value]) => stats[key as keyof typeof stats] === value)) return
       yield* turns(1)
