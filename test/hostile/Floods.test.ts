@@ -26,7 +26,7 @@ const MEMORY_MARGIN = 20 * MEBIBYTE
 const CALL_TIMEOUT = "20 seconds"
 const CALL = "alknet/call"
 /** One for each round: what the first still holds must not keep the second out. */
-const ATTACKERS = ["127.0.0.2", "127.0.0.3"] as const
+const ATTACKERS = ["127.0.0.2", "127.0.0.3", "127.0.0.4"] as const
 
 /** Calls one after another until interrupted; gives how many were answered. A call that fails ends the test. */
 const keepCalling = (client: Client) =>
@@ -92,7 +92,7 @@ const attackTwice = (name: string, attack: (node: RunningNode, dice: Dice, from:
         const node = yield* runNode
         // Two rounds warm everything up: what they take once is no leak. The compiler is still at work in the second.
         yield* whileServing(node, attack(node, new Dice(1), ATTACKERS[0]))
-        yield* whileServing(node, attack(node, new Dice(3), ATTACKERS[0]))
+        yield* whileServing(node, attack(node, new Dice(3), ATTACKERS[2]))
         const before = residentBytes()
         const answered = yield* whileServing(node, attack(node, new Dice(2), ATTACKERS[1]))
         const growth = yield* memoryIsBack(before)
