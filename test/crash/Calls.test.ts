@@ -85,8 +85,10 @@ for (const carrier of ["quic", "tls"] as const) {
         assert.strictEqual(yield* next.ask<number>("echo", "7"), 7)
         yield* next.kill
         yield* server.ask("quiet", "0")
-        const after = yield* server.ask<Report>("gone", String(before.fibers))
+        const after = yield* server.ask<Report>("settled", JSON.stringify(before))
         assert.isAtMost(after.handles, before.handles)
+        assert.isAtMost(after.fibers, before.fibers)
+        assert.strictEqual(after.held, 0)
         console.log(`${carrier}: the caller's calls were over ${took} ms after the kill`)
       }).pipe(Effect.scoped),
     PATIENT

@@ -64,10 +64,11 @@ it.live(
       yield* rounds(WARM_UP)
       const before = yield* server.ask<Report>("report")
       yield* rounds(VISITORS)
-      const after = yield* server.ask<Report>("fibersBack", String(before.fibers))
+      const after = yield* server.ask<Report>("settled", JSON.stringify(before))
       assert.strictEqual(after.connections, regulars.length)
       assert.strictEqual(after.halfRedeemed, 0)
       assert.isAtMost(after.handles, before.handles)
+      assert.isAtMost(after.fibers, before.fibers)
       const growth = after.residentBytes - before.residentBytes
       assert.isBelow(growth, MEMORY_MARGIN)
       const next = yield* startCaller(server, "quic")
