@@ -3,7 +3,7 @@
  * and 10).
  *
  * What is wrong with a declaration fails the layer; nothing is replaced or guessed. `services/list` and `services/schema`
- * are added unless `discovery` is false. Subscriptions can be declared but are not served yet: registering one fails.
+ * are added unless `discovery` is false.
  */
 import { Cause, Context, Effect, Exit, Layer, Stream } from "effect"
 import { isOpen, refusalOf } from "../protocol/call/AccessControl.ts"
@@ -111,7 +111,9 @@ const register = Effect.fnUntraced(function* (
       // What is finished already needs no environment.
       if (Exit.isExit(effect)) return effect
       return Effect.updateContext(effect, () => Context.add(environment, OperationContext, context))
-    }
+    },
+    stream: (input, context) =>
+      Stream.updateContext(streamOf(handler, input), () => Context.add(environment, OperationContext, context))
   }
   return registration
 })
@@ -121,6 +123,13 @@ const effectOf = (handler: Implementation<unknown>["handler"], input: unknown): 
   if (!Effect.isEffect(effect) || Stream.isStream(effect)) return Effect.die("the handler gave no Effect")
   // The environment, added when it runs, holds what it needs: the layer's type asks for it.
   return effect as Effect.Effect<unknown, unknown>
+}
+
+const streamOf = (handler: Implementation<unknown>["handler"], input: unknown): Stream.Stream<unknown, unknown> => {
+  const stream = typeof handler === "function" ? (handler as (input: unknown) => unknown)(input) : handler
+  return Stream.isStream(stream)
+    ? (stream as Stream.Stream<unknown, unknown>)
+    : Stream.die("the handler gave no Stream")
 }
 
 const warnAboutAccess = ({ operation }: Registration): Effect.Effect<void> => {

@@ -31,6 +31,13 @@ export interface CallLimits {
   readonly callTimeout: Duration.Input
   /** How long a handler may take. */
   readonly dispatchDeadline: Duration.Input
+  /** Items of a subscription that wait for its consumer before the reader of its stream does. */
+  readonly subscriptionQueue: number
+  /**
+   * What of a subscription may wait beyond that where the reader must go on, because its stream carries other requests
+   * too. Above either bound the subscription fails.
+   */
+  readonly sharedOverflow: { readonly items: number; readonly bytes: number }
   /** How long a closing connection waits for handlers that are slow to end. */
   readonly closeGrace: Duration.Input
 }
@@ -48,6 +55,8 @@ export const CallLimits = Context.Reference<CallLimits>("alknet/CallLimits", {
     sharedStallAfter: Duration.millis(50),
     callTimeout: Duration.seconds(30),
     dispatchDeadline: Duration.seconds(30),
+    subscriptionQueue: 32,
+    sharedOverflow: { items: 1024, bytes: 8 * MIB },
     closeGrace: Duration.seconds(2)
   })
 })

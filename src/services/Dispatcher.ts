@@ -2,16 +2,30 @@
  * Runs call connections, on either side: frames in, gates, handlers, answers out, and calls to the other node
  * (call.md sections 5 to 7 and 14). It does not know who dialed; what differs is the filter, which has no default.
  */
-import { Context, type Effect, type Schema, type Scope } from "effect"
+import { Context, type Effect, type Schema, type Scope, type Stream } from "effect"
 import type { CallError } from "../protocol/call/CallError.ts"
 import type { ConnectOptions } from "./CallClient.ts"
 import type { CallConnection } from "./CallConnection.ts"
+import type { Principal } from "./Identity.ts"
 import type { CallerView } from "./OperationRegistry.ts"
-import type { RemoteFilter } from "./RemoteFilter.ts"
-import type { Connection } from "./Transport.ts"
+import type { ConnectionInfo, RemoteFilter } from "./RemoteFilter.ts"
+import type { Connection, ConnectionClosed } from "./Transport.ts"
 
-/** What carries a call connection: many streams (QUIC) or one (TLS). */
-export type CallCarrier = Connection
+/** A WebSocket or the like: whole messages, in order. */
+export interface MessageCarrier {
+  readonly info: ConnectionInfo
+  /** Who stands at the other side, resolved now: the connection identity. */
+  readonly identity: Effect.Effect<Principal | undefined>
+  /** The next message; a string is a text message. Pulling is the backpressure. */
+  readonly receive: Effect.Effect<Uint8Array | string, ConnectionClosed>
+  /** Sends a binary message; suspends while what was sent before does not leave. */
+  readonly send: (message: Uint8Array) => Effect.Effect<void, ConnectionClosed>
+  /** Ends it with a close code of the carrier, such as 1002. Again: no effect. */
+  readonly close: (code: number, reason: string) => Effect.Effect<void>
+}
+
+/** What carries a call connection: many streams (QUIC), one (TLS), or messages (WebSocket). */
+export type CallCarrier = Connection | MessageCarrier
 
 export interface RunOptions extends ConnectOptions {
   readonly filter: RemoteFilter["Service"]
@@ -29,5 +43,7 @@ export class Dispatcher extends Context.Service<
     ) => Effect.Effect<CallConnection["Service"], never, Scope.Scope>
     /** For gateways: a query or mutation through the same gates as a request from a wire. */
     readonly invoke: (view: CallerView, name: string, input: Schema.Json) => Effect.Effect<Schema.Json, CallError>
+    /** For gateways: a subscription, alike. Its handler ends with the stream's consumer. */
+    readonly stream: (view: CallerView, name: string, input: Schema.Json) => Stream.Stream<Schema.Json, CallError>
   }
 >()("alknet/Dispatcher") {}

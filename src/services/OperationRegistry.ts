@@ -4,7 +4,7 @@
  * `admit` is the one way from outside to a handler: frames, gateways and discovery all ask it. It is built once
  * (src/layers/OperationRegistry.ts) and never changes afterwards (CALL-R86).
  */
-import { Context, type Effect, Schema } from "effect"
+import { Context, type Effect, Schema, type Stream } from "effect"
 import type { CallError } from "../protocol/call/CallError.ts"
 import type { ErasedOperation } from "../protocol/call/Operation.ts"
 import type { OperationCodec } from "../protocol/call/OperationCodec.ts"
@@ -28,8 +28,10 @@ export interface Registration {
   readonly capabilities: CapabilityBag
   /** May fail with codes of the protocol: the discovery operations. */
   readonly isMachinery: boolean
-  /** The handler in its environment: decoded input in, output to be encoded out. May throw. */
+  /** The handler in its environment: decoded input in, output to be encoded out. May throw. Never for a subscription. */
   readonly run: (input: unknown, context: OperationContext["Service"]) => Effect.Effect<unknown, unknown>
+  /** The same of a subscription, and of nothing else. */
+  readonly stream: (input: unknown, context: OperationContext["Service"]) => Stream.Stream<unknown, unknown>
 }
 
 /** Who asks: everything that the gates may look at. */
@@ -56,9 +58,7 @@ export class RegistryError extends Schema.TaggedError<RegistryError>()("Registry
     /** An Effect for a subscription, or a Stream for another kind. */
     "KindMismatch",
     "LeafWithAuthority",
-    "NoJsonSchema",
-    /** Subscriptions are declared, but this version does not serve them. */
-    "NotServed"
+    "NoJsonSchema"
   ]),
   operation: Schema.String,
   hint: Schema.String

@@ -4,7 +4,7 @@
  * Limits come from the reference `CallLimits`, rejected tokens go to the `AuditLog` where there is one.
  */
 import { randomUUID } from "node:crypto"
-import { Clock, Duration, Effect, Exit, Layer, Option, type Schema } from "effect"
+import { Clock, Duration, Effect, Exit, Layer, Option, type Schema, Stream } from "effect"
 import { CloseCode } from "../../protocol/CloseCode.ts"
 import { type CallError, timedOut } from "../../protocol/call/CallError.ts"
 import { normaliseName } from "../../protocol/call/Envelope.ts"
@@ -26,11 +26,15 @@ export const layer: Layer.Layer<Dispatcher, never, OperationRegistry | Identity>
       limits: yield* CallLimits
     }
     const start = (carrier: CallCarrier, options: RunOptions) =>
-      Effect.acquireRelease(startSession(parts, carrier, options), (session) => session.shutdown(CloseCode.NoError, ""))
+      Effect.acquireRelease(
+        "multiStream" in carrier ? startSession(parts, carrier, options) : Effect.die("not yet"),
+        (session) => session.shutdown(CloseCode.NoError, "")
+      )
     return Dispatcher.of({
       run: (carrier, options) => Effect.scoped(Effect.flatMap(start(carrier, options), (session) => session.done)),
       attach: (carrier, options) => Effect.map(start(carrier, options), (session) => session.connection),
-      invoke: (view, name, input) => invoke(parts, view, normaliseName(name), input)
+      invoke: (view, name, input) => invoke(parts, view, normaliseName(name), input),
+      stream: () => Stream.die("not yet")
     })
   })
 )

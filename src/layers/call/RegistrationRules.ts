@@ -47,7 +47,6 @@ export const flawOf = (
   if (Stream.isStream(handler) && operation.kind !== "subscription") {
     return { reason: "KindMismatch", hint: `a ${operation.kind} needs an Effect` }
   }
-  if (operation.kind === "subscription") return { reason: "NotServed", hint: "subscriptions are not served yet" }
   return flawOfErrors(operation, provenance)
 }
 

@@ -5,7 +5,7 @@
  * However it ends, nothing waits any more afterwards and nothing of it is left: `shutdown` refuses what is new, fails what
  * is pending, interrupts the handlers and waits for them at most `closeGrace`, closes the transport, and stops its fibers.
  */
-import { Clock, Context, Deferred, Duration, Effect, Exit, Fiber, Option, References } from "effect"
+import { Clock, Context, Deferred, Duration, Effect, Exit, Fiber, Option, References, Stream } from "effect"
 import { CloseCode } from "../../protocol/CloseCode.ts"
 import { type Envelope, EventType } from "../../protocol/call/Envelope.ts"
 import { MAX_BODY_BYTES } from "../../protocol/call/Frame.ts"
@@ -13,11 +13,11 @@ import { StreamCode } from "../../protocol/call/StreamCode.ts"
 import type { AuditLog } from "../../services/AuditLog.ts"
 import type { CallConnection } from "../../services/CallConnection.ts"
 import type { CallLimits } from "../../services/CallLimits.ts"
-import type { CallCarrier, RunOptions } from "../../services/Dispatcher.ts"
+import type { RunOptions } from "../../services/Dispatcher.ts"
 import type { Identity, Principal } from "../../services/Identity.ts"
 import type { OperationRegistry } from "../../services/OperationRegistry.ts"
 import type { ConnectionInfo } from "../../services/RemoteFilter.ts"
-import type { BiStream, CloseReason, ConnectionClosed } from "../../services/Transport.ts"
+import type { BiStream, CloseReason, Connection, ConnectionClosed } from "../../services/Transport.ts"
 import { Allowance } from "./Allowance.ts"
 import { makeCall } from "./CallFunction.ts"
 import { CallIdentity } from "./CallIdentity.ts"
@@ -46,7 +46,7 @@ const millis = (duration: Duration.Input): number => Duration.toMillis(duration)
 /** Starts a session on a carrier. The caller owes it a `shutdown`. */
 export const startSession = Effect.fnUntraced(function* (
   parts: SessionParts,
-  carrier: CallCarrier,
+  carrier: Connection,
   options: RunOptions
 ) {
   const clock = yield* Clock.Clock
@@ -87,7 +87,7 @@ interface Start {
 
 class CallSession implements Session {
   readonly connection: CallConnection["Service"]
-  readonly #carrier: CallCarrier
+  readonly #carrier: Connection
   readonly #limits: CallLimits
   readonly #fork: Fork
   readonly #deadlines: Deadlines
@@ -103,7 +103,7 @@ class CallSession implements Session {
   #isClosing = false
   readonly #fibers = new Set<Fiber.Fiber<unknown, unknown>>()
 
-  constructor(parts: SessionParts, carrier: CallCarrier, options: RunOptions, start: Start) {
+  constructor(parts: SessionParts, carrier: Connection, options: RunOptions, start: Start) {
     const { limits } = parts
     this.#carrier = carrier
     this.#limits = limits
@@ -155,6 +155,7 @@ class CallSession implements Session {
         timeoutMillis: millis(limits.callTimeout),
         authToken: options.authToken
       }),
+      subscribe: () => Stream.die("not yet"),
       stats: Effect.sync(() => ({
         pending: this.#outbound.size,
         inbound: this.#inbound.size,

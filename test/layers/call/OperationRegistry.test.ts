@@ -67,7 +67,7 @@ describe("the operation registry", () => {
       assert.strictEqual(yield* reason(stream), "KindMismatch")
       const Watch = Operation.subscription("a/watch", { output })
       assert.strictEqual(yield* reason({ operation: Watch, handler: Effect.void, options: {} }), "KindMismatch")
-      assert.strictEqual(yield* reason(Operation.implement(Watch, Stream.empty)), "NotServed")
+      assert.strictEqual(yield* reason(Operation.implement(Watch, Stream.empty)), "built")
       for (const codes of [["lower"], ["NOT_FOUND"], ["TIMEOUT"], ["TWICE", "TWICE"], ["HTTP_404"], ["9A"]]) {
         assert.strictEqual(yield* reason(failing(...codes)), "BadErrorCode", codes.join())
       }
