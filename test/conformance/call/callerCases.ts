@@ -1,30 +1,22 @@
 /** Conformance of the calling side: streams, ids, answers, what fails before anything is sent (call.md sections 5.2 and 6). */
-import { assert, it } from "@effect/vitest"
-import { Effect, Fiber, Queue, Schema, type Scope } from "effect"
+import { assert } from "@effect/vitest"
+import { Effect, Fiber, Queue, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { Operation } from "../../../src/services/Operation.ts"
 import { OperationGroup } from "../../../src/services/OperationGroup.ts"
-import { leavesNothing, type TransportProvider, turns } from "../transport/provider.ts"
-import { acceptWire, both, calling } from "./kit.ts"
+import { type TransportProvider, turns } from "../transport/provider.ts"
+import { acceptWire, begin, both, calling, casesOver } from "./kit.ts"
 import { Echo, external, messageOf, operations, Slow } from "./operations.ts"
 
 export const callerCases = (provider: TransportProvider): void => {
-  const check = <E>(name: string, body: Effect.Effect<void, E, Scope.Scope>) => it.live(name, () => leavesNothing(body))
-  /** Cases about time: on carriers without I/O, under the test clock. */
-  const timed = <E>(name: string, body: Effect.Effect<void, E, Scope.Scope>) => {
-    if (provider.virtual) it.effect(name, () => leavesNothing(body))
-  }
-  /** Cases about several streams. */
-  const many = <E>(name: string, body: Effect.Effect<void, E, Scope.Scope>) => {
-    if (provider.multiStream) check(name, body)
-  }
+  const { check, many, timed } = casesOver(provider)
 
   check(
     "CALL-114 an interrupted caller sends call.aborted with the request's id, and its entry is gone",
     Effect.gen(function* () {
       const { group, interrupted, started } = operations()
       const { connection } = yield* both(provider, { server: { groups: [group] } })
-      const fiber = yield* Effect.forkChild(connection.call(Slow, "me"), { startImmediately: true })
+      const fiber = yield* begin(connection.call(Slow, "me"))
       yield* Queue.take(started)
       yield* Fiber.interrupt(fiber)
       assert.deepInclude(yield* connection.stats, { pending: 0 })
@@ -38,7 +30,7 @@ export const callerCases = (provider: TransportProvider): void => {
     Effect.gen(function* () {
       const { accepted, connection } = yield* calling(provider)
       const dedicated = { stream: "dedicated" } as const
-      const first = yield* Effect.forkChild(connection.call("x/y", 1, dedicated), { startImmediately: true })
+      const first = yield* begin(connection.call("x/y", 1, dedicated))
       const wire = yield* acceptWire(accepted)
       const request = yield* wire.receive
       if (!provider.multiStream) {
@@ -49,7 +41,7 @@ export const callerCases = (provider: TransportProvider): void => {
       yield* wire.send("call.responded", request.id, { output: "done" })
       assert.strictEqual(yield* Fiber.join(first), "done")
       assert.strictEqual(yield* wire.ended, "EndOfStream")
-      const second = yield* Effect.forkChild(connection.call("x/y", 2, dedicated), { startImmediately: true })
+      const second = yield* begin(connection.call("x/y", 2, dedicated))
       const next = yield* acceptWire(accepted)
       const { id } = yield* next.receive
       yield* Fiber.interrupt(second)
@@ -62,8 +54,7 @@ export const callerCases = (provider: TransportProvider): void => {
     "CALL-060 small calls share one stream; a large body, perCall and dedicated take their own",
     Effect.gen(function* () {
       const { accepted, connection } = yield* calling(provider)
-      const call = (input: Schema.Json, options = {}) =>
-        Effect.forkChild(Effect.ignore(connection.call("x/y", input, options)), { startImmediately: true })
+      const call = (input: Schema.Json, options = {}) => begin(Effect.ignore(connection.call("x/y", input, options)))
       yield* call(1)
       yield* call(2)
       const shared = yield* acceptWire(accepted)
@@ -77,7 +68,7 @@ export const callerCases = (provider: TransportProvider): void => {
       assert.include(yield* own.receiveText, '"input":3')
       const perCall = yield* calling(provider, {}, { streams: "perCall" })
       for (const input of [1, 2]) {
-        yield* Effect.forkChild(Effect.ignore(perCall.connection.call("x/y", input)), { startImmediately: true })
+        yield* begin(Effect.ignore(perCall.connection.call("x/y", input)))
         const wire = yield* acceptWire(perCall.accepted)
         assert.include(yield* wire.receiveText, `"input":${input}`)
       }
@@ -88,7 +79,7 @@ export const callerCases = (provider: TransportProvider): void => {
     "CALL-061 the shared stream is reset: its calls fail, the next call opens a new one",
     Effect.gen(function* () {
       const { accepted, connection } = yield* calling(provider)
-      const call = Effect.forkChild(messageOf(connection.call("x/y", 1)), { startImmediately: true })
+      const call = begin(messageOf(connection.call("x/y", 1)))
       const first = yield* call
       const wire = yield* acceptWire(accepted)
       yield* wire.receive
@@ -134,9 +125,7 @@ export const callerCases = (provider: TransportProvider): void => {
     "CALL-066 CALL-067 CALL-020 answers out of order reach their callers; odd events and errors settle with the defaults",
     Effect.gen(function* () {
       const { accepted, connection } = yield* calling(provider)
-      const calls = yield* Effect.forEach([1, 2, 3, 4, 5, 6], (n) =>
-        Effect.forkChild(Effect.result(connection.call("x/y", n)), { startImmediately: true })
-      )
+      const calls = yield* Effect.forEach([1, 2, 3, 4, 5, 6], (n) => begin(Effect.result(connection.call("x/y", n))))
       const wire = yield* acceptWire(accepted)
       const ids = yield* Effect.forEach(calls, () => Effect.map(wire.receive, ({ id }) => id))
       yield* wire.send("call.responded", ids[2]!, { output: "third" })
@@ -166,13 +155,13 @@ export const callerCases = (provider: TransportProvider): void => {
     "CALL-126 a call on a peer's subscription gives the first item and aborts the rest, once",
     Effect.gen(function* () {
       const { accepted, connection } = yield* calling(provider)
-      const call = yield* Effect.forkChild(connection.call("x/watch", 1), { startImmediately: true })
+      const call = yield* begin(connection.call("x/watch", 1))
       const wire = yield* acceptWire(accepted)
       const { id } = yield* wire.receive
       for (const output of [1, 2, 3]) yield* wire.send("call.responded", id, { output })
       assert.strictEqual(yield* Fiber.join(call), 1)
       assert.deepInclude(yield* wire.receive, { type: "call.aborted", id })
-      const next = yield* Effect.forkChild(connection.call("x/y", 2), { startImmediately: true })
+      const next = yield* begin(connection.call("x/y", 2))
       const request = yield* wire.receive
       assert.strictEqual(request.type, "call.requested")
       yield* wire.send("call.responded", request.id, { output: "fine" })
@@ -184,9 +173,7 @@ export const callerCases = (provider: TransportProvider): void => {
     "CALL-021 CALL-078 ids are fresh UUIDs, requests hold nothing beside name and input, answers nothing after the first",
     Effect.gen(function* () {
       const { accepted, connection } = yield* calling(provider)
-      const calls = yield* Effect.forEach(Array.from({ length: 1000 }), () =>
-        Effect.forkChild(connection.call("x/y", { a: 1 }), { startImmediately: true })
-      )
+      const calls = yield* Effect.forEach(Array.from({ length: 1000 }), () => begin(connection.call("x/y", { a: 1 })))
       const wire = yield* acceptWire(accepted)
       const seen = new Set<string>()
       for (const _ of calls) {
@@ -206,7 +193,7 @@ export const callerCases = (provider: TransportProvider): void => {
       "CALL-062 a peer that serves a stream in sequence: after 50 ms new calls take their own, an overtaking answer ends that",
       Effect.gen(function* () {
         const { accepted, connection } = yield* calling(provider)
-        const call = (n: number) => Effect.forkChild(connection.call("x/y", n), { startImmediately: true })
+        const call = (n: number) => begin(connection.call("x/y", n))
         const first = yield* call(1)
         const shared = yield* acceptWire(accepted)
         const one = yield* shared.receive

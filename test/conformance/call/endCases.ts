@@ -1,31 +1,22 @@
 /** Conformance of limits, timeouts and the end of a connection (call.md sections 5.3 and 14). */
-import { assert, it } from "@effect/vitest"
-import { Effect, Fiber, Queue, Schema, type Scope } from "effect"
+import { assert } from "@effect/vitest"
+import { Effect, Fiber, Queue, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import type { CallConnection } from "../../../src/services/CallConnection.ts"
 import { Operation } from "../../../src/services/Operation.ts"
 import { OperationGroup } from "../../../src/services/OperationGroup.ts"
-import { leavesNothing, type TransportProvider, turns } from "../transport/provider.ts"
-import { acceptWire, both, calling, errorOf, openWire, outputOf, serving, spy } from "./kit.ts"
+import { type TransportProvider, turns } from "../transport/provider.ts"
+import { acceptWire, begin, both, calling, casesOver, errorOf, openWire, outputOf, serving, spy, wired } from "./kit.ts"
 import { Back, Echo, external, messageOf, operations, Slow, until } from "./operations.ts"
 
 export const endCases = (provider: TransportProvider): void => {
-  const check = <E>(name: string, body: Effect.Effect<void, E, Scope.Scope>) => it.live(name, () => leavesNothing(body))
-  /** Cases about time: on carriers without I/O, under the test clock. */
-  const timed = <E>(name: string, body: Effect.Effect<void, E, Scope.Scope>) => {
-    if (provider.virtual) it.effect(name, () => leavesNothing(body))
-  }
-  /** Cases about several streams. */
-  const many = <E>(name: string, body: Effect.Effect<void, E, Scope.Scope>) => {
-    if (provider.multiStream) check(name, body)
-  }
+  const { check, many, timed } = casesOver(provider)
 
   check(
     "CALL-110 CALL-111 an abort interrupts its request and nothing else, and no frame for it follows",
     Effect.gen(function* () {
       const { group, interrupted, open, started } = operations()
-      const { dialed } = yield* serving(provider, { groups: [group] })
-      const wire = yield* openWire(dialed)
+      const { wire } = yield* wired(provider, { groups: [group] })
       yield* wire.request("a", "t/slow", "a")
       yield* wire.request("b", "t/slow", "b")
       yield* Queue.takeN(started, 2)
@@ -43,8 +34,7 @@ export const endCases = (provider: TransportProvider): void => {
     "CALL-057 above the limit a request waits without an error, can be aborted, and runs when another ends",
     Effect.gen(function* () {
       const { group, open, started } = operations()
-      const { connection, dialed } = yield* serving(provider, { groups: [group], limits: { maxInFlight: 2 } })
-      const wire = yield* openWire(dialed)
+      const { connection, dialed, wire } = yield* wired(provider, { groups: [group], limits: { maxInFlight: 2 } })
       for (const id of ["1", "2", "3"]) yield* wire.request(id, "t/slow", id)
       yield* until(connection, { inbound: 3 })
       assert.deepStrictEqual(yield* Queue.takeAll(started), ["1", "2"])
@@ -106,7 +96,7 @@ export const endCases = (provider: TransportProvider): void => {
       yield* one.request("1", "t/slow", "a".repeat(40_000))
       yield* Queue.take(started)
       yield* Effect.forkChild(Effect.ignore(two.request("2", "t/slow", "b".repeat(40_000))))
-      const back = yield* Effect.forkChild(connection.call("x/y", 1), { startImmediately: true })
+      const back = yield* begin(connection.call("x/y", 1))
       const wire = yield* acceptWire(dialed)
       const { id } = yield* wire.receive
       yield* wire.send("call.responded", id, { output: "through" })
@@ -122,9 +112,7 @@ export const endCases = (provider: TransportProvider): void => {
     "CALL-064 an own call above the limit waits, and goes when another has ended",
     Effect.gen(function* () {
       const { accepted, connection } = yield* calling(provider, { limits: { maxInFlight: 1 } })
-      const calls = yield* Effect.forEach([1, 2], (n) =>
-        Effect.forkChild(connection.call("x/y", n), { startImmediately: true })
-      )
+      const calls = yield* Effect.forEach([1, 2], (n) => begin(connection.call("x/y", n)))
       assert.deepInclude(yield* connection.stats, { pending: 1, waiting: 1 })
       const wire = yield* acceptWire(accepted)
       for (const output of [1, 2]) yield* wire.send("call.responded", (yield* wire.receive).id, { output })
@@ -141,7 +129,7 @@ export const endCases = (provider: TransportProvider): void => {
         client: { limits: { maxInFlight: 90 } }
       })
       const calls = yield* Effect.forEach(Array.from({ length: 100 }), (_, n) =>
-        Effect.forkChild(messageOf(connection.call(Slow, n)), { startImmediately: true })
+        begin(messageOf(connection.call(Slow, n)))
       )
       yield* Queue.takeN(started, 90)
       yield* connection.close
@@ -160,7 +148,7 @@ export const endCases = (provider: TransportProvider): void => {
     "CALL-118 the peer closes: pending calls fail with `connection closed`",
     Effect.gen(function* () {
       const { accepted, connection } = yield* calling(provider)
-      const call = yield* Effect.forkChild(messageOf(connection.call("x/y", 1)), { startImmediately: true })
+      const call = yield* begin(messageOf(connection.call("x/y", 1)))
       const wire = yield* acceptWire(accepted)
       yield* wire.receive
       yield* accepted.close(0, "")
@@ -177,12 +165,7 @@ export const endCases = (provider: TransportProvider): void => {
       const { accepted, connection } = yield* calling(provider, { limits: { maxInFlight: 1 } })
       const ran = spy()
       const call = (input: number, options = {}) =>
-        Effect.forkChild(
-          Effect.tapError(connection.call("x/y", input, options), () => ran.touch()),
-          {
-            startImmediately: true
-          }
-        )
+        begin(Effect.tapError(connection.call("x/y", input, options), () => ran.touch()))
       const first = yield* call(1)
       const short = yield* call(2, { timeout: "10 seconds" })
       const wire = yield* acceptWire(accepted)
@@ -210,19 +193,18 @@ export const endCases = (provider: TransportProvider): void => {
           Effect.onInterrupt(Effect.never, () => Effect.andThen(Effect.sleep("5 seconds"), cleaned.touch()))
         )
       )
-      const { dialed } = yield* serving(provider, {
+      const { wire } = yield* wired(provider, {
         groups: [group, operations().group],
         limits: { maxInFlight: 1 }
       })
-      const wire = yield* openWire(dialed)
       yield* wire.request("1", "t/stubborn")
       yield* turns(5)
-      const answer = yield* Effect.forkChild(wire.receive, { startImmediately: true })
+      const answer = yield* begin(wire.receive)
       yield* TestClock.adjust("30 seconds")
       assert.deepInclude(errorOf(yield* Fiber.join(answer)), { code: "TIMEOUT", retryable: true })
       assert.strictEqual(cleaned.state.count, 0)
       yield* wire.request("2", "t/echo", "waited for the permit")
-      const second = yield* Effect.forkChild(wire.receive, { startImmediately: true })
+      const second = yield* begin(wire.receive)
       yield* turns(5)
       assert.isUndefined(second.pollUnsafe())
       yield* TestClock.adjust("5 seconds")
@@ -240,7 +222,7 @@ export const endCases = (provider: TransportProvider): void => {
         client: { limits: { callTimeout: "5 minutes" } }
       })
       const calls = yield* Effect.forEach(Array.from({ length: 64 }), (_, n) =>
-        Effect.forkChild(messageOf(connection.call(Slow, n)), { startImmediately: true })
+        begin(messageOf(connection.call(Slow, n)))
       )
       yield* Queue.takeN(started, 64)
       yield* cut!(serverIdentity.nodeId)
@@ -258,11 +240,10 @@ export const endCases = (provider: TransportProvider): void => {
       const group = OperationGroup.make(
         Operation.implement(Deaf, Effect.uninterruptible(Effect.andThen(entered.touch(), Effect.sleep("1 hour"))))
       )
-      const { connection, dialed } = yield* serving(provider, { groups: [group] })
-      const wire = yield* openWire(dialed)
+      const { connection, wire } = yield* wired(provider, { groups: [group] })
       yield* wire.request("1", "t/deaf")
       yield* entered.next
-      const closing = yield* Effect.forkChild(connection.close, { startImmediately: true })
+      const closing = yield* begin(connection.close)
       yield* turns(5)
       yield* TestClock.adjust("2 seconds")
       yield* Fiber.join(closing)

@@ -1,6 +1,6 @@
 /** Conformance of the gates: who reaches which handler, with which answer (call.md sections 7, 8 and 9). */
-import { assert, it } from "@effect/vitest"
-import { Context, Effect, Layer, Redacted, Schema, type Scope } from "effect"
+import { assert } from "@effect/vitest"
+import { Context, Effect, Layer, Redacted, Schema } from "effect"
 import { AccessControl } from "../../../src/protocol/call/AccessControl.ts"
 import type { CallError } from "../../../src/protocol/call/CallError.ts"
 import { Capabilities } from "../../../src/services/Capabilities.ts"
@@ -8,21 +8,20 @@ import { Operation } from "../../../src/services/Operation.ts"
 import { OperationContext } from "../../../src/services/OperationContext.ts"
 import { OperationGroup } from "../../../src/services/OperationGroup.ts"
 import { RemoteFilter, type RemoteQuestion } from "../../../src/services/RemoteFilter.ts"
-import { leavesNothing, type TransportProvider } from "../transport/provider.ts"
+import type { TransportProvider } from "../transport/provider.ts"
 import { external, gallery, outcome } from "./gallery.ts"
-import { both, defaultDeny, errorOf, openWire, outputOf, people, principal, serving } from "./kit.ts"
+import { both, casesOver, defaultDeny, errorOf, outputOf, people, principal, wired } from "./kit.ts"
 
 const policy = (allows: (question: RemoteQuestion) => Effect.Effect<boolean>) =>
   Effect.map(Layer.build(RemoteFilter.layerPolicy(allows)), (built) => Context.get(built, RemoteFilter))
 
 export const gateCases = (provider: TransportProvider): void => {
-  const check = <E>(name: string, body: Effect.Effect<void, E, Scope.Scope>) => it.live(name, () => leavesNothing(body))
+  const { check } = casesOver(provider)
 
   check(
     "CALL-029 CALL-030 CALL-031 names with and without slash, unknown and absent ones",
     Effect.gen(function* () {
-      const { dialed } = yield* serving(provider, { groups: [gallery().group] })
-      const wire = yield* openWire(dialed)
+      const { wire } = yield* wired(provider, { groups: [gallery().group] })
       yield* wire.request("1", "/a/open", { text: "x" })
       assert.strictEqual(outputOf(yield* wire.receive), "done")
       yield* wire.request("2", "a/open", { text: "x" })
@@ -41,8 +40,7 @@ export const gateCases = (provider: TransportProvider): void => {
     "CALL-032 CALL-041 unknown, internal and refused operations answer byte for byte alike, and no handler runs",
     Effect.gen(function* () {
       const { group, ran, decoded } = gallery()
-      const { dialed, server } = yield* serving(provider, { groups: [group] }, { filter: defaultDeny })
-      const wire = yield* openWire(dialed)
+      const { server, wire } = yield* wired(provider, { groups: [group] }, { filter: defaultDeny })
       const answers: Array<string> = []
       for (const name of ["a/none", "a/inside", "a/open", "a/scoped"]) {
         server.people.asked.length = 0
@@ -248,8 +246,7 @@ export const gateCases = (provider: TransportProvider): void => {
           Effect.map(OperationContext, ({ forwardedFor }) => forwardedFor?.id ?? null)
         )
       )
-      const { client, dialed, server } = yield* serving(provider, { groups: [group] })
-      const wire = yield* openWire(dialed)
+      const { client, server, wire } = yield* wired(provider, { groups: [group] })
       const forwarded_for = { id: "admin", scopes: ["*"], resources: {} }
       server.people.byKey.set(client.nodeId, principal("c"))
       yield* wire.request("1", "w/claim", {}, { forwarded_for })

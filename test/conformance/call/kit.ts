@@ -2,6 +2,7 @@
  * What the call cases share: two nodes on a carrier, each with a registry, an identity that a case can change, and logs
  * that it can read; and a wire of its own, to send frames by hand.
  */
+import { it } from "@effect/vitest"
 import {
   Context,
   Effect,
@@ -13,6 +14,7 @@ import {
   References,
   Result,
   type Schema,
+  type Scope,
   SubscriptionRef
 } from "effect"
 import * as DispatcherLayer from "../../../src/layers/call/Dispatcher.ts"
@@ -29,7 +31,27 @@ import type { OperationGroup } from "../../../src/services/OperationGroup.ts"
 import type { Snapshot } from "../../../src/services/PeerStore.ts"
 import { RemoteFilter } from "../../../src/services/RemoteFilter.ts"
 import type { BiStream, Connection } from "../../../src/services/Transport.ts"
-import { type Pair, pair, type TransportProvider } from "../transport/provider.ts"
+import { leavesNothing, type Pair, pair, type TransportProvider } from "../transport/provider.ts"
+
+/** How the cases of a carrier are declared. Each has a scope of its own and leaves nothing behind. */
+export const casesOver = (provider: TransportProvider) => {
+  const check = <E>(name: string, body: Effect.Effect<void, E, Scope.Scope>) => it.live(name, () => leavesNothing(body))
+  return {
+    /** On every carrier, in real time. */
+    check,
+    /** About several streams. */
+    many: <E>(name: string, body: Effect.Effect<void, E, Scope.Scope>) => {
+      if (provider.multiStream) check(name, body)
+    },
+    /** About time: on carriers without I/O, under the test clock. */
+    timed: <E>(name: string, body: Effect.Effect<void, E, Scope.Scope>) => {
+      if (provider.virtual) it.effect(name, () => leavesNothing(body))
+    }
+  }
+}
+
+/** Starts something that the case joins later; it has run as far as it can when the case goes on. */
+export const begin = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
 
 /** An identity service whose answers a case sets. */
 export interface People {
@@ -146,6 +168,16 @@ export const serving = Effect.fnUntraced(function* (
   if (settings.people === undefined) server.people.byKey.set(carriers.client.nodeId, principal("client", "*"))
   const connection = yield* server.provide(server.dispatcher.attach(carriers.accepted, { filter: trusted, ...options }))
   return { ...carriers, server, connection }
+})
+
+/** A node that serves, and a stream to it for frames by hand. */
+export const wired = Effect.fnUntraced(function* (
+  provider: TransportProvider,
+  settings: NodeSettings = {},
+  options: Partial<RunOptions> = {}
+) {
+  const served = yield* serving(provider, settings, options)
+  return { ...served, wire: yield* openWire(served.dialed) }
 })
 
 /** A node that calls, and the bare carrier at the other end, to answer by hand. */

@@ -1,15 +1,15 @@
 /** Conformance of discovery, errors and the entry of the gateways (call.md sections 4, 7.2 and 12). */
-import { assert, it } from "@effect/vitest"
-import { Cause, Effect, Redacted, Schema, type Scope } from "effect"
+import { assert } from "@effect/vitest"
+import { Cause, Effect, Redacted, Schema } from "effect"
 import { forbidden } from "../../../src/protocol/call/CallError.ts"
 import { Operation } from "../../../src/services/Operation.ts"
 import { OperationGroup } from "../../../src/services/OperationGroup.ts"
-import { leavesNothing, type TransportProvider } from "../transport/provider.ts"
+import type { TransportProvider } from "../transport/provider.ts"
 import { external, gallery, outcome } from "./gallery.ts"
-import { both, defaultDeny, openWire, outputOf, principal, serving, spy, trusted } from "./kit.ts"
+import { both, casesOver, defaultDeny, outputOf, principal, spy, trusted, wired } from "./kit.ts"
 
 export const outcomeCases = (provider: TransportProvider): void => {
-  const check = <E>(name: string, body: Effect.Effect<void, E, Scope.Scope>) => it.live(name, () => leavesNothing(body))
+  const { check } = casesOver(provider)
 
   check(
     "CALL-040 INVALID_INPUT names the paths of what is wrong, at most 20, and no values",
@@ -45,8 +45,7 @@ export const outcomeCases = (provider: TransportProvider): void => {
         Operation.implement(Nullable, (input) => Effect.succeed(input === null)),
         Operation.implement(Free, Effect.succeed("free"))
       )
-      const { dialed } = yield* serving(provider, { groups: [group] })
-      const wire = yield* openWire(dialed)
+      const { wire } = yield* wired(provider, { groups: [group] })
       yield* wire.send("call.requested", "1", { operationId: "/n/null" })
       assert.strictEqual(outputOf(yield* wire.receive), true)
       for (const input of [undefined, null, {}, [1], "x", 5]) {

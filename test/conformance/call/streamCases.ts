@@ -1,30 +1,34 @@
 /** Conformance of streams and frames: who is answered where, what ends a stream (call.md sections 2 and 5). */
-import { assert, it } from "@effect/vitest"
-import { Effect, Fiber, Queue, type Scope } from "effect"
+import { assert } from "@effect/vitest"
+import { Effect, Fiber, Queue } from "effect"
 import { TestClock } from "effect/testing"
 import { encodeFrame } from "../../../src/protocol/call/Frame.ts"
 import type { CallConnection } from "../../../src/services/CallConnection.ts"
-import { leavesNothing, type TransportProvider, turns } from "../transport/provider.ts"
-import { acceptWire, both, calling, openWire, outputOf, people, principal, serving, wireOf } from "./kit.ts"
+import { type TransportProvider, turns } from "../transport/provider.ts"
+import {
+  acceptWire,
+  begin,
+  both,
+  calling,
+  casesOver,
+  openWire,
+  outputOf,
+  people,
+  principal,
+  serving,
+  wired,
+  wireOf
+} from "./kit.ts"
 import { Back, Echo, operations, until } from "./operations.ts"
 
 export const streamCases = (provider: TransportProvider): void => {
-  const check = <E>(name: string, body: Effect.Effect<void, E, Scope.Scope>) => it.live(name, () => leavesNothing(body))
-  /** Cases about time: on carriers without I/O, under the test clock. */
-  const timed = <E>(name: string, body: Effect.Effect<void, E, Scope.Scope>) => {
-    if (provider.virtual) it.effect(name, () => leavesNothing(body))
-  }
-  /** Cases about several streams. */
-  const many = <E>(name: string, body: Effect.Effect<void, E, Scope.Scope>) => {
-    if (provider.multiStream) check(name, body)
-  }
+  const { check, many, timed } = casesOver(provider)
 
   check(
     "CALL-051 200 requests in a row on one stream are all answered by id, and a slow first one delays nobody",
     Effect.gen(function* () {
       const { group, open } = operations()
-      const { dialed } = yield* serving(provider, { groups: [group] })
-      const wire = yield* openWire(dialed)
+      const { wire } = yield* wired(provider, { groups: [group] })
       yield* wire.request("slow", "t/slow", "last")
       const ids = Array.from({ length: 200 }, (_, index) => `id-${index}`)
       const frames = ids.map((id) =>
@@ -64,8 +68,7 @@ export const streamCases = (provider: TransportProvider): void => {
   check(
     "CALL-018 unknown events and unknown members are ignored, and the stream goes on",
     Effect.gen(function* () {
-      const { dialed } = yield* serving(provider, { groups: [operations().group] })
-      const wire = yield* openWire(dialed)
+      const { wire } = yield* wired(provider, { groups: [operations().group] })
       yield* wire.send("call.greeting", "x", { hello: 1 })
       for (const type of ["call.responded", "call.error", "call.completed", "call.aborted"]) {
         yield* wire.send(type, "nobody", { any: "thing" })
@@ -79,8 +82,7 @@ export const streamCases = (provider: TransportProvider): void => {
     "CALL-056 a second request with a running id is not run; after the end the id works again",
     Effect.gen(function* () {
       const { group, open, started } = operations()
-      const { connection, dialed } = yield* serving(provider, { groups: [group] })
-      const wire = yield* openWire(dialed)
+      const { connection, wire } = yield* wired(provider, { groups: [group] })
       yield* wire.request("twin", "t/slow", 1)
       yield* wire.request("twin", "t/slow", 2)
       yield* wire.request("after", "t/echo", 3)
@@ -98,7 +100,7 @@ export const streamCases = (provider: TransportProvider): void => {
     "CALL-053 an answer is accepted on a stream that the peer opened",
     Effect.gen(function* () {
       const { accepted, connection } = yield* calling(provider)
-      const call = yield* Effect.forkChild(connection.call("x/y", 1), { startImmediately: true })
+      const call = yield* begin(connection.call("x/y", 1))
       const wire = yield* acceptWire(accepted)
       const { id } = yield* wire.receive
       const other = yield* openWire(accepted)
@@ -136,8 +138,7 @@ export const streamCases = (provider: TransportProvider): void => {
     "CALL-054 the peer finishes its direction after the request: it is still answered, then ours ends",
     Effect.gen(function* () {
       const { group, open, started } = operations()
-      const { dialed } = yield* serving(provider, { groups: [group] })
-      const wire = yield* openWire(dialed)
+      const { wire } = yield* wired(provider, { groups: [group] })
       yield* wire.request("1", "t/slow", "late")
       yield* wire.stream.finish
       yield* Queue.take(started)
@@ -172,8 +173,7 @@ export const streamCases = (provider: TransportProvider): void => {
     "CALL-007 CALL-008 CALL-128 a frame that is none ends its stream without an error frame, a single-stream carrier with 0x06",
     Effect.gen(function* () {
       for (const bad of ["[1]", '{"type":"t"}', "nonsense", '{"type":"t","id":7,"payload":{}}', ""]) {
-        const { connection, dialed, server } = yield* serving(provider, { groups: [operations().group] })
-        const wire = yield* openWire(dialed)
+        const { connection, dialed, server, wire } = yield* wired(provider, { groups: [operations().group] })
         yield* wire.sendText(bad)
         if (provider.multiStream) {
           assert.strictEqual(yield* wire.ended, "StreamReset", bad)
@@ -195,8 +195,7 @@ export const streamCases = (provider: TransportProvider): void => {
         Effect.gen(function* () {
           const known = people()
           known.byToken.set("good", principal("t"))
-          const { dialed } = yield* serving(provider, { groups: [operations().group], people: known })
-          const wire = yield* openWire(dialed)
+          const { wire } = yield* wired(provider, { groups: [operations().group], people: known })
           const id = "1"
           if (token !== undefined) {
             const Scoped = { operationId: "services/list" }
@@ -221,8 +220,7 @@ export const streamCases = (provider: TransportProvider): void => {
   timed(
     "CALL-015 a frame that stops for 30 s ends its stream with Stalled; a complete one does not",
     Effect.gen(function* () {
-      const { connection, dialed } = yield* serving(provider, { groups: [operations().group] })
-      const wire = yield* openWire(dialed)
+      const { connection, wire } = yield* wired(provider, { groups: [operations().group] })
       yield* wire.request("1", "t/echo", 1)
       yield* wire.receive
       yield* TestClock.adjust("20 seconds")
@@ -230,7 +228,7 @@ export const streamCases = (provider: TransportProvider): void => {
       yield* turns(5)
       yield* TestClock.adjust("29 seconds")
       assert.deepInclude(yield* connection.stats, { inbound: 0 })
-      const end = yield* Effect.forkChild(wire.ended, { startImmediately: true })
+      const end = yield* begin(wire.ended)
       yield* TestClock.adjust("1 seconds")
       assert.match(yield* Fiber.join(end), /StreamReset|ConnectionClosed/)
     })
