@@ -1,13 +1,17 @@
 /** Our side of the cases, and the keys and certificates of the other side, made by openssl. */
-import { assert } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import { Context, Effect, Layer, Result, type Scope } from "effect"
 import { makeEphemeralIdentity } from "../../src/layers/LocalIdentity.ts"
 import * as QuicTransport from "../../src/layers/transport/QuicTransport.ts"
 import { type NodeId, nodeIdFromBytes } from "../../src/protocol/identity/NodeId.ts"
 import type { LocalIdentity } from "../../src/services/Identity.ts"
 import { type Connection, type Listener, Transport } from "../../src/services/Transport.ts"
-import { ECHO, OTHER, soon } from "../conformance/transport/provider.ts"
-import { run } from "./NewerDebian.ts"
+import { ECHO, leavesNothing, OTHER, soon } from "../conformance/transport/provider.ts"
+import { folder, run } from "./NewerDebian.ts"
+
+/** A case, which has a scope of its own and leaves nothing behind. */
+export const check = <E>(name: string, body: Effect.Effect<void, E, Scope.Scope>) =>
+  it.live(name, () => leavesNothing(body))
 
 /** TLS alerts as QUIC errors (RFC 9001 section 4.8). */
 export const CERTIFICATE_REQUIRED = 0x100 + 116
@@ -92,4 +96,10 @@ export const makeForeignIdentity = Effect.fnUntraced(function* (folder: string, 
   const hex = text.split("pub:")[1]!.replace(/[^0-9a-f]/g, "")
   const nodeId = Result.getOrThrow(nodeIdFromBytes(Buffer.from(hex, "hex")))
   return { ...files, nodeId } satisfies ForeignIdentity
+})
+
+/** A node that listens, and a node of the other side, with its files in a folder of its own. */
+export const nodeAndVisitor = Effect.fnUntraced(function* (options: QuicTransport.QuicTransportOptions = {}) {
+  const node = yield* listeningNode(options)
+  return { node, identity: yield* makeForeignIdentity(yield* folder, "node") }
 })

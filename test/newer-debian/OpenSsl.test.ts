@@ -1,17 +1,18 @@
 /** openssl's own QUIC stack as a client: `openssl s_client -quic -alpn`. */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import { Effect } from "effect"
 import { NODE_SERVER_NAME } from "../../src/protocol/identity/Certificate.ts"
-import { ECHO, echoConnection, leavesNothing, OTHER } from "../conformance/transport/provider.ts"
+import { ECHO, echoConnection, OTHER } from "../conformance/transport/provider.ts"
 import {
   acceptedNobody,
   CERTIFICATE_REQUIRED,
+  check,
   type ForeignKey,
   type ListeningNode,
   listeningNode,
-  makeForeignIdentity,
   makeForeignKey,
-  NO_APPLICATION_PROTOCOL
+  NO_APPLICATION_PROTOCOL,
+  nodeAndVisitor
 } from "./Fixture.ts"
 import { folder, isUsable, start } from "./NewerDebian.ts"
 
@@ -63,87 +64,75 @@ const refusal = (node: ListeningNode, options: ClientOptions) =>
   })
 
 describe.skipIf(!isUsable)("openssl s_client -quic", () => {
-  it.live("TR-027 with an Ed25519 certificate it opens a stream with the chosen ALPN, and we see its key", () =>
-    leavesNothing(
-      Effect.gen(function* () {
-        const node = yield* listeningNode()
-        const identity = yield* makeForeignIdentity(yield* folder, "node")
-        for (const alpn of [ECHO, OTHER]) {
-          const { closed, connection, output } = yield* echoed(node, { serverName: NODE_SERVER_NAME, alpn, identity })
-          assert.strictEqual(connection.peer, identity.nodeId)
-          assert.strictEqual(connection.alpn, alpn)
-          assert.include(output, `ALPN protocol: ${alpn}`)
-          assert.deepInclude(closed, { by: "peer", kind: "app", code: 0 })
-        }
-      })
-    )
+  check(
+    "TR-027 with an Ed25519 certificate it opens a stream with the chosen ALPN, and we see its key",
+    Effect.gen(function* () {
+      const { identity, node } = yield* nodeAndVisitor()
+      for (const alpn of [ECHO, OTHER]) {
+        const { closed, connection, output } = yield* echoed(node, { serverName: NODE_SERVER_NAME, alpn, identity })
+        assert.strictEqual(connection.peer, identity.nodeId)
+        assert.strictEqual(connection.alpn, alpn)
+        assert.include(output, `ALPN protocol: ${alpn}`)
+        assert.deepInclude(closed, { by: "peer", kind: "app", code: 0 })
+      }
+    })
   )
 
-  it.live("TR-027 without a certificate it is refused in the node context", () =>
-    leavesNothing(
-      Effect.gen(function* () {
-        const node = yield* listeningNode({ web: true })
-        assert.strictEqual(yield* refusal(node, { serverName: NODE_SERVER_NAME, alpn: OTHER }), CERTIFICATE_REQUIRED)
-      })
-    )
+  check(
+    "TR-027 without a certificate it is refused in the node context",
+    Effect.gen(function* () {
+      const node = yield* listeningNode({ web: true })
+      assert.strictEqual(yield* refusal(node, { serverName: NODE_SERVER_NAME, alpn: OTHER }), CERTIFICATE_REQUIRED)
+    })
   )
 
-  it.live(
+  check(
     "TR-027 an ALPN that is not served, and none of the public ones in the web context, is no_application_protocol",
-    () =>
-      leavesNothing(
-        Effect.gen(function* () {
-          const node = yield* listeningNode({ web: true })
-          const identity = yield* makeForeignIdentity(yield* folder, "node")
-          for (const [serverName, alpn] of [
-            [NODE_SERVER_NAME, "test/nobody"],
-            ["node.example", "test/nobody"],
-            ["node.example", ECHO]
-          ] as const) {
-            assert.strictEqual(yield* refusal(node, { serverName, alpn, identity }), NO_APPLICATION_PROTOCOL)
-          }
-        })
+    Effect.gen(function* () {
+      const { identity, node } = yield* nodeAndVisitor({ web: true })
+      for (const [serverName, alpn] of [
+        [NODE_SERVER_NAME, "test/nobody"],
+        ["node.example", "test/nobody"],
+        ["node.example", ECHO]
+      ] as const) {
+        assert.strictEqual(yield* refusal(node, { serverName, alpn, identity }), NO_APPLICATION_PROTOCOL)
+      }
+    })
+  )
+
+  check(
+    "TR-027 with another server name it is anonymous, gets a P-256 certificate and the public ALPNs",
+    Effect.gen(function* () {
+      const { identity, node } = yield* nodeAndVisitor({ web: true })
+      for (const options of [{}, { identity }]) {
+        const { connection, output } = yield* echoed(node, { serverName: "node.example", alpn: OTHER, ...options })
+        assert.isUndefined(connection.peer)
+        assert.strictEqual(connection.alpn, OTHER)
+        assert.include(output, "Peer signature type: ecdsa_secp256r1_sha256")
+      }
+    })
+  )
+
+  check(
+    "TR-027 a ClientHello that takes two datagrams, openssl's own default, reaches the web context only",
+    Effect.gen(function* () {
+      const { identity, node } = yield* nodeAndVisitor({ web: true })
+      const groups = "X25519MLKEM768:X25519"
+      const options = { serverName: NODE_SERVER_NAME, identity, groups }
+      assert.isUndefined((yield* echoed(node, { ...options, alpn: OTHER })).connection.peer)
+      assert.strictEqual(yield* refusal(node, { ...options, alpn: ECHO }), NO_APPLICATION_PROTOCOL)
+    })
+  )
+
+  check(
+    "TR-027 another kind of key is not asked for: a client that has a P-256 certificate is one without",
+    Effect.gen(function* () {
+      const node = yield* listeningNode()
+      const identity = yield* makeForeignKey(yield* folder, "p256", "-algorithm", "EC", "-pkeyopt", "group:P-256")
+      assert.strictEqual(
+        yield* refusal(node, { serverName: NODE_SERVER_NAME, alpn: ECHO, identity }),
+        CERTIFICATE_REQUIRED
       )
-  )
-
-  it.live("TR-027 with another server name it is anonymous, gets a P-256 certificate and the public ALPNs", () =>
-    leavesNothing(
-      Effect.gen(function* () {
-        const node = yield* listeningNode({ web: true })
-        const identity = yield* makeForeignIdentity(yield* folder, "node")
-        for (const options of [{}, { identity }]) {
-          const { connection, output } = yield* echoed(node, { serverName: "node.example", alpn: OTHER, ...options })
-          assert.isUndefined(connection.peer)
-          assert.strictEqual(connection.alpn, OTHER)
-          assert.include(output, "Peer signature type: ecdsa_secp256r1_sha256")
-        }
-      })
-    )
-  )
-
-  it.live("TR-027 a ClientHello that takes two datagrams, openssl's own default, reaches the web context only", () =>
-    leavesNothing(
-      Effect.gen(function* () {
-        const node = yield* listeningNode({ web: true })
-        const identity = yield* makeForeignIdentity(yield* folder, "node")
-        const groups = "X25519MLKEM768:X25519"
-        const options = { serverName: NODE_SERVER_NAME, identity, groups }
-        assert.isUndefined((yield* echoed(node, { ...options, alpn: OTHER })).connection.peer)
-        assert.strictEqual(yield* refusal(node, { ...options, alpn: ECHO }), NO_APPLICATION_PROTOCOL)
-      })
-    )
-  )
-
-  it.live("TR-027 another kind of key is not asked for: a client that has a P-256 certificate is one without", () =>
-    leavesNothing(
-      Effect.gen(function* () {
-        const node = yield* listeningNode()
-        const identity = yield* makeForeignKey(yield* folder, "p256", "-algorithm", "EC", "-pkeyopt", "group:P-256")
-        assert.strictEqual(
-          yield* refusal(node, { serverName: NODE_SERVER_NAME, alpn: ECHO, identity }),
-          CERTIFICATE_REQUIRED
-        )
-      })
-    )
+    })
   )
 })
