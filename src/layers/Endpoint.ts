@@ -85,7 +85,7 @@ export const layer = (
           .dial({ address, expect: nodeId, alpn, identity: identity.local })
           .pipe(Effect.tap(() => discovery.reached(nodeId, address)))
 
-      const connect = Effect.fn("Endpoint.connect")(function* (target: DialTarget, alpn: Alpn) {
+      const connect = Effect.fnUntraced(function* (target: DialTarget, alpn: Alpn) {
         const known = [...(target.addresses ?? []), ...(yield* discovery.lookup(target.nodeId))]
         const [first, ...rest] = (yield* resolveNames(known)).map((address) => dial(target.nodeId, alpn, address))
         if (first === undefined) return yield* noAddress(target.nodeId, known)

@@ -131,8 +131,7 @@ export const layer: Layer.Layer<Router, never, Identity | AuditLog> = Layer.effe
           peerKey: connection.peer
         }
         yield* run(entry, connection, auth).pipe(
-          Effect.annotateLogs({ connection: connection.id, alpn: connection.alpn, peer: verdict.identity?.id ?? "-" }),
-          Effect.withSpan("Router.serve", { attributes: { alpn: connection.alpn } })
+          Effect.annotateLogs({ connection: connection.id, alpn: connection.alpn, peer: verdict.identity?.id ?? "-" })
         )
       }).pipe(Effect.catchCause(() => Effect.void))
 

@@ -14,6 +14,7 @@ import type { Alpn } from "../protocol/Alpn.ts"
 import type { CloseCode } from "../protocol/CloseCode.ts"
 import { NodeId, type PeerKey } from "../protocol/identity/NodeId.ts"
 import type { SocketAddress } from "../protocol/SocketAddress.ts"
+import { withoutStack } from "../protocol/withoutStack.ts"
 import type { LocalIdentity } from "./Identity.ts"
 
 /** Why a connection ended, and who ended it. Never an error of the program: every connection ends. */
@@ -37,6 +38,10 @@ export class ConnectionClosed extends Schema.TaggedError<ConnectionClosed>()("Co
   override get message() {
     return `connection closed by ${this.by} (${this.kind} 0x${this.code.toString(16)})`
   }
+
+  /** What every connection comes to: made without a stack. */
+  static readonly of = ({ by, code, kind, reason }: CloseReason): ConnectionClosed =>
+    withoutStack(() => new ConnectionClosed({ by, code, kind, reason }, { disableChecks: true }))
 }
 
 /** The peer abandoned this stream (RESET_STREAM on our read side, STOP_SENDING on our write side). */

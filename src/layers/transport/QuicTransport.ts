@@ -131,7 +131,8 @@ const overEngine = (engine: QuicEngine, limits: QuicLimits, isWeb: boolean): Tra
     return { address, accept: accepting.effect }
   })
 
-  const dial = Effect.fn("QuicTransport.dial")(function* (
+  // Untraced, as `Endpoint.connect`: a span with its stack is a twentieth of a handshake.
+  const dial = Effect.fnUntraced(function* (
     request: DialOptions
   ): Effect.fn.Return<Connection, DialError, Scope.Scope> {
     const target = formatSocketAddress(request.address)

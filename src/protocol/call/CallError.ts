@@ -7,6 +7,7 @@
  * capability or a payload.
  */
 import { Schema } from "effect"
+import { withoutStack } from "../withoutStack.ts"
 import type { ErrorPayload } from "./Envelope.ts"
 
 /** The codes that only the machinery may give. */
@@ -35,19 +36,11 @@ export class CallError extends Schema.TaggedError<CallError>()("CallError", {
   operation: Schema.optionalKey(Schema.String)
 }) {}
 
-/** A `CallError` with no stack: it describes an answer, not a place in a program, and making one must stay cheap. */
-const withoutStack = (fields: ConstructorParameters<typeof CallError>[0]): CallError => {
-  const limit = Error.stackTraceLimit
-  Error.stackTraceLimit = 0
-  try {
-    return new CallError(fields, { disableChecks: true })
-  } finally {
-    Error.stackTraceLimit = limit
-  }
-}
+const make = (fields: ConstructorParameters<typeof CallError>[0]): CallError =>
+  withoutStack(() => new CallError(fields, { disableChecks: true }))
 
 const local = (code: string, message: string, operation?: string, details?: Schema.Json): CallError =>
-  withoutStack({
+  make({
     code,
     message,
     retryable: code === ProtocolCode.Timeout,
@@ -79,11 +72,11 @@ export const incidentError = (incident: string, operation: string | undefined, c
 
 /** An error of the local node made from a declared failure. */
 export const declaredError = (payload: ErrorPayload, operation: string): CallError =>
-  withoutStack({ ...payload, origin: "local", operation })
+  make({ ...payload, origin: "local", operation })
 
 /** The error that the other node sent. */
 export const remoteError = (payload: ErrorPayload, operation: string): CallError =>
-  withoutStack({ ...payload, origin: "remote", operation })
+  make({ ...payload, origin: "remote", operation })
 
 /** What of an error goes on the wire. */
 export const toPayload = (error: CallError): ErrorPayload =>

@@ -66,7 +66,7 @@ export class FaultyConnection {
     return Effect.suspend(() => {
       if (this.#dead !== undefined) return Effect.void
       const reason: CloseReason = { by: "transport", kind, code: kind === "idle" ? CloseCode.Idle : 0, reason: "" }
-      this.#dead = new ConnectionClosed({ ...reason })
+      this.#dead = ConnectionClosed.of(reason)
       Deferred.doneUnsafe(this.#closed, Exit.succeed(reason))
       return this.#inner.close(CloseCode.HandlerFailed, `${DEATH} ${kind}`)
     })
@@ -82,7 +82,7 @@ export class FaultyConnection {
 
   #guard<A, E>(effect: Effect.Effect<A, E | ConnectionClosed>): Effect.Effect<A, E | ConnectionClosed> {
     const explained = Effect.mapError(effect, (error) =>
-      error instanceof ConnectionClosed ? (this.#dead ?? new ConnectionClosed({ ...this.#explain(error) })) : error
+      error instanceof ConnectionClosed ? (this.#dead ?? ConnectionClosed.of(this.#explain(error))) : error
     )
     return Effect.suspend(() => (this.#dead === undefined ? explained : Effect.fail(this.#dead)))
   }

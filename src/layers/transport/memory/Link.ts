@@ -207,7 +207,7 @@ export class LinkEnd implements Connection {
   }
 
   settle(reason: CloseReason): void {
-    this.error = new ConnectionClosed({ by: reason.by, kind: reason.kind, code: reason.code, reason: reason.reason })
+    this.error = ConnectionClosed.of(reason)
     Deferred.doneUnsafe(this.#closed, Exit.succeed(reason))
     for (const settled of this.#whenSettled.splice(0)) settled()
   }

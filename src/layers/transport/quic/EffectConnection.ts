@@ -27,7 +27,7 @@ const EMPTY = new Uint8Array(0)
 export const fromQuicConnection = (connection: ConnectionHandle): Connection => {
   let closedExit: Exit.Exit<never, ConnectionClosed> | undefined
   const closed = (): Exit.Exit<never, ConnectionClosed> => {
-    closedExit ??= Exit.fail(new ConnectionClosed(connection.closeReason!))
+    closedExit ??= Exit.fail(ConnectionClosed.of(connection.closeReason!))
     return closedExit
   }
   const isClosedHere = () => connection.closeReason?.by === "local"

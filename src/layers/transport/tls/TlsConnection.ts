@@ -148,7 +148,7 @@ export class TlsConnection implements Connection {
 
   #settle(reason: CloseReason): void {
     if (this.#error !== undefined) return
-    this.#error = new ConnectionClosed({ ...reason })
+    this.#error = ConnectionClosed.of(reason)
     clearTimeout(this.#idleTimer)
     Deferred.doneUnsafe(this.#closed, Exit.succeed(reason))
     this.#stream.close(this.#error)
