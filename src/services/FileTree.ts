@@ -22,6 +22,8 @@ export class FileError extends Schema.TaggedError<FileError>()("FileError", {
     "BadName",
     "ReadOnly",
     "NoSpace",
+    /** More is open than a session may have. */
+    "TooMany",
     /** Too many links in a row. */
     "Loop",
     "Unsupported",
