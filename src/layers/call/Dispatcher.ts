@@ -15,6 +15,7 @@ import { Identity } from "../../services/Identity.ts"
 import { type CallerView, OperationRegistry } from "../../services/OperationRegistry.ts"
 import { dispatch } from "./Dispatch.ts"
 import { type SessionParts, startSession } from "./Session.ts"
+import { carrierOf } from "./SessionCarrier.ts"
 
 export const layer: Layer.Layer<Dispatcher, never, OperationRegistry | Identity> = Layer.effect(
   Dispatcher,
@@ -26,9 +27,8 @@ export const layer: Layer.Layer<Dispatcher, never, OperationRegistry | Identity>
       limits: yield* CallLimits
     }
     const start = (carrier: CallCarrier, options: RunOptions) =>
-      Effect.acquireRelease(
-        "multiStream" in carrier ? startSession(parts, carrier, options) : Effect.die("not yet"),
-        (session) => session.shutdown(CloseCode.NoError, "")
+      Effect.acquireRelease(startSession(parts, carrierOf(carrier, parts.identity), options), (session) =>
+        session.shutdown(CloseCode.NoError, "")
       )
     return Dispatcher.of({
       run: (carrier, options) => Effect.scoped(Effect.flatMap(start(carrier, options), (session) => session.done)),

@@ -16,8 +16,7 @@ import type { CallLimits } from "../../services/CallLimits.ts"
 import type { RunOptions } from "../../services/Dispatcher.ts"
 import type { Identity, Principal } from "../../services/Identity.ts"
 import type { OperationRegistry } from "../../services/OperationRegistry.ts"
-import type { ConnectionInfo } from "../../services/RemoteFilter.ts"
-import type { BiStream, CloseReason, Connection, ConnectionClosed } from "../../services/Transport.ts"
+import type { BiStream, CloseReason, ConnectionClosed } from "../../services/Transport.ts"
 import { Allowance } from "./Allowance.ts"
 import { makeCall } from "./CallFunction.ts"
 import { CallIdentity } from "./CallIdentity.ts"
@@ -25,6 +24,7 @@ import { Channel, type ChannelEnd, type ChannelOwner } from "./Channel.ts"
 import { Deadlines, type Fork } from "./Deadlines.ts"
 import { Inbound } from "./Inbound.ts"
 import { Outbound } from "./Outbound.ts"
+import type { SessionCarrier } from "./SessionCarrier.ts"
 
 export interface SessionParts {
   readonly registry: OperationRegistry["Service"]
@@ -46,32 +46,25 @@ const millis = (duration: Duration.Input): number => Duration.toMillis(duration)
 /** Starts a session on a carrier. The caller owes it a `shutdown`. */
 export const startSession = Effect.fnUntraced(function* (
   parts: SessionParts,
-  carrier: Connection,
+  carrier: SessionCarrier,
   options: RunOptions
 ) {
   const clock = yield* Clock.Clock
   const annotations = yield* References.CurrentLogAnnotations
   const context = Context.add(yield* Effect.context<never>(), References.CurrentLogAnnotations, {
     ...annotations,
-    connection: carrier.id
+    connection: carrier.info.id
   })
-  const info: ConnectionInfo = {
-    id: carrier.id,
-    side: carrier.side,
-    carrier: carrier.transport,
-    remoteAddress: carrier.remoteAddress
-  }
-  const auth = { alpn: carrier.alpn, remoteAddress: carrier.remoteAddress, peerKey: carrier.peer }
-  const atAccept = yield* Effect.catchCause(parts.identity.resolveRequest({ ...auth, identity: undefined }), () =>
-    Effect.succeed(Option.none<Principal>())
+  const atAccept = yield* Effect.catchCause(
+    Effect.suspend(() => carrier.identify(undefined)),
+    () => Effect.succeed(Option.none<Principal>())
   )
   const identity = Option.getOrUndefined(atAccept)
   const session = new CallSession(parts, carrier, options, {
     clock,
     context,
-    info,
-    auth: { ...auth, identity },
-    isProven: identity !== undefined || carrier.side === "dialed"
+    identity,
+    isProven: identity !== undefined || carrier.info.side === "dialed"
   })
   yield* session.start
   return session
@@ -80,14 +73,14 @@ export const startSession = Effect.fnUntraced(function* (
 interface Start {
   readonly clock: Clock.Clock
   readonly context: Context.Context<never>
-  readonly info: ConnectionInfo
-  readonly auth: ConstructorParameters<typeof CallIdentity>[0]["auth"]
+  /** Who stood at the other side when the session began. */
+  readonly identity: Principal | undefined
   readonly isProven: boolean
 }
 
 class CallSession implements Session {
   readonly connection: CallConnection["Service"]
-  readonly #carrier: Connection
+  readonly #carrier: SessionCarrier
   readonly #limits: CallLimits
   readonly #fork: Fork
   readonly #deadlines: Deadlines
@@ -103,7 +96,7 @@ class CallSession implements Session {
   #isClosing = false
   readonly #fibers = new Set<Fiber.Fiber<unknown, unknown>>()
 
-  constructor(parts: SessionParts, carrier: Connection, options: RunOptions, start: Start) {
+  constructor(parts: SessionParts, carrier: SessionCarrier, options: RunOptions, start: Start) {
     const { limits } = parts
     this.#carrier = carrier
     this.#limits = limits
@@ -111,6 +104,7 @@ class CallSession implements Session {
     this.#deadlines = new Deadlines(start.clock, this.#fork)
     this.#isProven = start.isProven
     this.#frameLimit = start.isProven ? this.#maxFrame : Math.min(limits.maxFrameUnproven, this.#maxFrame)
+    carrier.limited(this.#frameLimit)
     const budget = start.isProven ? limits.inputBudget : limits.inputBudgetUnproven
     this.#budget = new Allowance(Math.max(budget, this.#frameLimit))
     this.#streams = new Allowance(limits.maxStreams)
@@ -124,8 +118,8 @@ class CallSession implements Session {
       identity: new CallIdentity({
         identity: parts.identity,
         audit: parts.audit,
-        auth: start.auth,
-        info: start.info,
+        carrier,
+        atAccept: start.identity,
         filter: options.filter,
         proven: () => this.#prove(),
         tooManyRejections: () => void this.#fork(this.shutdown(CloseCode.TooMany, ""))
@@ -150,7 +144,7 @@ class CallSession implements Session {
       streams: options.streams ?? "shared"
     })
     this.connection = {
-      info: start.info,
+      info: carrier.info,
       call: makeCall(this.#outbound, {
         timeoutMillis: millis(limits.callTimeout),
         authToken: options.authToken
@@ -359,6 +353,7 @@ class CallSession implements Session {
     if (this.#isProven) return
     this.#isProven = true
     this.#frameLimit = this.#maxFrame
+    this.#carrier.limited(this.#frameLimit)
     this.#budget.raise(Math.max(this.#limits.inputBudget, this.#frameLimit))
   }
 }
