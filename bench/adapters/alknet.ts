@@ -40,9 +40,16 @@ const Secret = Operation.query("bench/secret", {
   access: AccessControl.scopes("call:bench/secret"),
   visibility: "external"
 })
+const Hold = Operation.query("bench/hold", {
+  input: Schema.Struct({ text: Schema.String }),
+  output: Schema.Struct({ text: Schema.String }),
+  access: AccessControl.open,
+  visibility: "external"
+})
 const operations = OperationGroup.make(
   Operation.implement(Say, ({ text }) => Effect.succeed({ text })),
-  Operation.implement(Secret, ({ text }) => Effect.succeed({ text }))
+  Operation.implement(Secret, ({ text }) => Effect.succeed({ text })),
+  Operation.implement(Hold, () => Effect.never)
 )
 
 const node = (listen: ReadonlyArray<SocketAddress>) =>
@@ -100,6 +107,10 @@ export const adapter: Adapter = {
       denied: async () => {
         const connection = await caller()
         return run(Effect.flip(connection.call(Secret, { text: "x" })))
+      },
+      hold: async (text) => {
+        const connection = await caller()
+        return run(connection.call(Hold, { text }))
       },
       close: () => run(Scope.close(scope, Exit.void))
     }
