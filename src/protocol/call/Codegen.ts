@@ -32,7 +32,7 @@ export const generateClient = (documents: ReadonlyArray<Schema.Json>, options: G
   const leftOut = documents.length - described.length
   return [
     head(options.nodeId, leftOut),
-    `import { Schema } from "effect"\nimport { Operation } from "alknet"`,
+    ...(described.length === 0 ? [] : [`import { Schema } from "effect"\nimport { Operation } from "alknet"`]),
     ...writer.declarations,
     `/** For \`Client.make(connection, operations)\`. */\nexport const operations = ${writer.record} as const\n`
   ].join("\n\n")
