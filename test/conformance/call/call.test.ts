@@ -2,12 +2,14 @@
 import { describe } from "@effect/vitest"
 import { chosenNames, provider } from "../transport/registry.ts"
 import { callerCases } from "./callerCases.ts"
+import { contextCases } from "./contextCases.ts"
 import { endCases } from "./endCases.ts"
 import { gateCases } from "./gateCases.ts"
 import { outcomeCases } from "./outcomeCases.ts"
 import { streamCases } from "./streamCases.ts"
+import { wireCases } from "./wireCases.ts"
 
-const suites = [gateCases, outcomeCases, streamCases, callerCases, endCases]
+const suites = [gateCases, outcomeCases, streamCases, wireCases, contextCases, callerCases, endCases]
 
 for (const name of chosenNames()) {
   describe(`calls over ${name}`, () => {
