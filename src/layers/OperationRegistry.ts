@@ -6,25 +6,30 @@
  * are added unless `discovery` is false.
  */
 import { Cause, Context, Effect, Exit, Layer, Stream } from "effect"
-import { isOpen, refusalOf } from "../protocol/call/AccessControl.ts"
+import { isOpen } from "../protocol/call/AccessControl.ts"
 import { type CallError, forbidden, notFound } from "../protocol/call/CallError.ts"
 import { namespaceOf } from "../protocol/call/Operation.ts"
 import { codecOf } from "../protocol/call/OperationCodec.ts"
 import { specOf } from "../protocol/call/OperationSpec.ts"
 import { Capabilities, type CapabilityBag } from "../services/Capabilities.ts"
 import type { Principal } from "../services/Identity.ts"
-import type { Implementation } from "../services/Operation.ts"
+import type { Implementation, ImplementOptions } from "../services/Operation.ts"
 import { OperationContext } from "../services/OperationContext.ts"
+import type { ScopedEnv } from "../services/OperationEnv.ts"
 import type { OperationGroup } from "../services/OperationGroup.ts"
 import {
   type Admission,
+  type AnyInput,
+  anyInput,
   type CallerView,
   OperationRegistry,
   type Registration,
   RegistryError
 } from "../services/OperationRegistry.ts"
+import { Ownership } from "../services/Ownership.ts"
+import { accessRefusal } from "./call/Access.ts"
 import { discovery, isDiscovery } from "./call/Discovery.ts"
-import { goOn } from "./call/Eager.ts"
+import { attempt, goOn } from "./call/Eager.ts"
 import { reportIncident } from "./call/Incident.ts"
 import { flawOf } from "./call/RegistrationRules.ts"
 
@@ -100,7 +105,7 @@ const register = Effect.fnUntraced(function* (
     // An import of another node's operations is never offered to others.
     remoteSafe: provenance !== "FromCall" && (options.remoteSafe ?? operation.remoteSafe),
     authority: options.authority,
-    scopedEnv: options.scopedEnv ?? [],
+    scopedEnv: scopedEnvOf(options),
     // A getter, so that nobody touches the secrets of an operation that was refused.
     get capabilities() {
       return options.capabilities ?? none
@@ -117,6 +122,15 @@ const register = Effect.fnUntraced(function* (
   }
   return registration
 })
+
+const nothingNamed: ScopedEnv = { allowed: [], pinned: [] }
+
+const scopedEnvOf = ({ scopedEnv }: ImplementOptions): ScopedEnv => {
+  if (scopedEnv === undefined) return nothingNamed
+  return "allowed" in scopedEnv || "pinned" in scopedEnv
+    ? { ...nothingNamed, ...scopedEnv }
+    : { ...nothingNamed, allowed: scopedEnv as ReadonlyArray<string> }
+}
 
 const effectOf = (handler: Implementation<unknown>["handler"], input: unknown): Effect.Effect<unknown, unknown> => {
   const effect = typeof handler === "function" ? (handler as (input: unknown) => unknown)(input) : handler

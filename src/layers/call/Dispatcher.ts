@@ -4,7 +4,7 @@
  * Limits come from the reference `CallLimits`, rejected tokens go to the `AuditLog` where there is one.
  */
 import { randomUUID } from "node:crypto"
-import { Clock, Duration, Effect, Exit, Layer, Option, type Schema, Stream } from "effect"
+import { Clock, Duration, Effect, Exit, FiberSet, Layer, Option, type Schema, Stream } from "effect"
 import { CloseCode } from "../../protocol/CloseCode.ts"
 import { type CallError, timedOut } from "../../protocol/call/CallError.ts"
 import { normaliseName } from "../../protocol/call/Envelope.ts"
@@ -13,7 +13,10 @@ import { CallLimits } from "../../services/CallLimits.ts"
 import { type CallCarrier, Dispatcher, type RunOptions } from "../../services/Dispatcher.ts"
 import { Identity } from "../../services/Identity.ts"
 import { type CallerView, OperationRegistry } from "../../services/OperationRegistry.ts"
-import { dispatch } from "./Dispatch.ts"
+import { PeerGraph } from "../../services/PeerGraph.ts"
+import { SessionSource } from "../../services/SessionSource.ts"
+import { type DispatchRequest, dispatch } from "./Dispatch.ts"
+import { Composition } from "./Env.ts"
 import { type SessionParts, startSession } from "./Session.ts"
 import { carrierOf } from "./SessionCarrier.ts"
 
@@ -24,7 +27,16 @@ export const layer: Layer.Layer<Dispatcher, never, OperationRegistry | Identity>
       registry: yield* OperationRegistry,
       identity: yield* Identity,
       audit: Option.getOrUndefined(yield* Effect.serviceOption(AuditLog)),
-      limits: yield* CallLimits
+      limits: yield* CallLimits,
+      graph: Option.getOrUndefined(yield* Effect.serviceOption(PeerGraph)),
+      sessions: Option.getOrUndefined(yield* Effect.serviceOption(SessionSource))
+    }
+    // What children of a gateway's requests leave behind lives as long as the dispatcher.
+    const left = yield* FiberSet.make<unknown, unknown>()
+    const keep = yield* FiberSet.runtime(left)<never>()
+    const gateways: Gateways = {
+      composition: new Composition({ ...parts, own: undefined }),
+      keeper: { keep: (effect) => keep(effect) }
     }
     const start = (carrier: CallCarrier, options: RunOptions) =>
       Effect.acquireRelease(startSession(parts, carrierOf(carrier, parts.identity), options), (session) =>
@@ -33,15 +45,19 @@ export const layer: Layer.Layer<Dispatcher, never, OperationRegistry | Identity>
     return Dispatcher.of({
       run: (carrier, options) => Effect.scoped(Effect.flatMap(start(carrier, options), (session) => session.done)),
       attach: (carrier, options) => Effect.map(start(carrier, options), (session) => session.connection),
-      invoke: (view, name, input) => invoke(parts, view, normaliseName(name), input),
+      invoke: (view, name, input) => invoke(parts, gateways, view, normaliseName(name), input),
       stream: () => Stream.die("not yet")
     })
   })
 )
 
+/** What requests of gateways compose with: there is no connection to call back. */
+type Gateways = Pick<DispatchRequest, "composition" | "keeper">
+
 /** Answers at the deadline at the latest, also where the handler's cleanup takes longer (CALL-R113). */
 const invoke = (
   { limits, registry }: SessionParts,
+  gateways: Gateways,
   view: CallerView,
   name: string,
   input: Schema.Json
@@ -57,7 +73,8 @@ const invoke = (
       input,
       forwardedFor: undefined,
       deadline,
-      connection: undefined
+      connection: undefined,
+      ...gateways
     }
     const fork = Effect.runForkWith(yield* Effect.context<never>())
     return yield* Effect.callback<Schema.Json, CallError>((resume) => {

@@ -5,7 +5,7 @@
  * However it ends, nothing waits any more afterwards and nothing of it is left: `shutdown` refuses what is new, fails what
  * is pending, interrupts the handlers and waits for them at most `closeGrace`, closes the transport, and stops its fibers.
  */
-import { Clock, Context, Deferred, Duration, Effect, Exit, Fiber, Option, References, Stream } from "effect"
+import { Clock, Context, Deferred, Duration, Effect, Exit, Fiber, Option, References, Scope, Stream } from "effect"
 import { CloseCode } from "../../protocol/CloseCode.ts"
 import { type Envelope, EventType } from "../../protocol/call/Envelope.ts"
 import { MAX_BODY_BYTES } from "../../protocol/call/Frame.ts"
@@ -16,14 +16,19 @@ import type { CallLimits } from "../../services/CallLimits.ts"
 import type { RunOptions } from "../../services/Dispatcher.ts"
 import type { Identity, Principal } from "../../services/Identity.ts"
 import type { OperationRegistry } from "../../services/OperationRegistry.ts"
+import type { PeerGraph } from "../../services/PeerGraph.ts"
+import type { SessionSource } from "../../services/SessionSource.ts"
 import type { BiStream, CloseReason, ConnectionClosed } from "../../services/Transport.ts"
 import { Allowance } from "./Allowance.ts"
 import { makeCall } from "./CallFunction.ts"
 import { CallIdentity } from "./CallIdentity.ts"
 import { Channel, type ChannelEnd, type ChannelOwner } from "./Channel.ts"
 import { Deadlines, type Fork } from "./Deadlines.ts"
+import { Composition, type OwnPeer, ownPeer } from "./Env.ts"
+import { makeForward } from "./Forwarder.ts"
 import { Inbound } from "./Inbound.ts"
 import { Outbound } from "./Outbound.ts"
+import { ConnectionOverlay } from "./Overlay.ts"
 import type { SessionCarrier } from "./SessionCarrier.ts"
 
 export interface SessionParts {
@@ -31,6 +36,8 @@ export interface SessionParts {
   readonly identity: Identity["Service"]
   readonly audit: AuditLog["Service"] | undefined
   readonly limits: CallLimits
+  readonly graph: PeerGraph["Service"] | undefined
+  readonly sessions: SessionSource["Service"] | undefined
 }
 
 export interface Session {
@@ -66,6 +73,7 @@ export const startSession = Effect.fnUntraced(function* (
     identity,
     isProven: identity !== undefined || carrier.info.side === "dialed"
   })
+  yield* session.enter(parts.graph)
   yield* session.start
   return session
 })
@@ -90,6 +98,10 @@ class CallSession implements Session {
   readonly #streams: Allowance
   readonly #channels = new Set<Channel>()
   readonly #only: Channel | undefined
+  readonly #overlay: ConnectionOverlay
+  readonly #own: OwnPeer | undefined
+  /** How long the other side is among the peers. */
+  readonly #presence = Scope.makeUnsafe()
   readonly #done = Deferred.makeUnsafe<CloseReason>()
   #frameLimit: number
   #isProven: boolean
@@ -111,6 +123,23 @@ class CallSession implements Session {
     const owner = this.#channelOwner()
     this.#only = carrier.multiStream ? undefined : new Channel("only", owner)
     if (this.#only !== undefined) this.#channels.add(this.#only)
+    this.#outbound = new Outbound({
+      fork: this.#fork,
+      deadlines: this.#deadlines,
+      open: carrier.open,
+      channelOwner: owner,
+      opened: (channel) => this.#channels.add(channel),
+      only: this.#only,
+      maxInFlight: limits.maxInFlight,
+      maxFrame: this.#maxFrame,
+      sharedBodyMax: limits.sharedBodyMax,
+      sharedStallMillis: millis(limits.sharedStallAfter),
+      streams: options.streams ?? "shared"
+    })
+    const defaults = { timeoutMillis: millis(limits.callTimeout), authToken: options.authToken }
+    const forward = makeForward(this.#outbound, { ...defaults, now: () => this.#deadlines.now() })
+    this.#overlay = new ConnectionOverlay(parts.registry, forward)
+    this.#own = ownPeer(carrier.info, start.identity, this.#overlay)
     this.#inbound = new Inbound({
       fork: this.#fork,
       deadlines: this.#deadlines,
@@ -128,28 +157,14 @@ class CallSession implements Session {
       budget: this.#budget,
       deadlineMillis: millis(limits.dispatchDeadline),
       maxFrame: this.#maxFrame,
-      connection: () => this.connection
-    })
-    this.#outbound = new Outbound({
-      fork: this.#fork,
-      deadlines: this.#deadlines,
-      open: carrier.open,
-      channelOwner: owner,
-      opened: (channel) => this.#channels.add(channel),
-      only: this.#only,
-      maxInFlight: limits.maxInFlight,
-      maxFrame: this.#maxFrame,
-      sharedBodyMax: limits.sharedBodyMax,
-      sharedStallMillis: millis(limits.sharedStallAfter),
-      streams: options.streams ?? "shared"
+      connection: () => this.connection,
+      composition: new Composition({ ...parts, own: this.#own })
     })
     this.connection = {
       info: carrier.info,
-      call: makeCall(this.#outbound, {
-        timeoutMillis: millis(limits.callTimeout),
-        authToken: options.authToken
-      }),
+      call: makeCall(this.#outbound, defaults),
       subscribe: () => Stream.die("not yet"),
+      imports: this.#overlay,
       stats: Effect.sync(() => ({
         pending: this.#outbound.size,
         inbound: this.#inbound.size,
@@ -167,6 +182,13 @@ class CallSession implements Session {
 
   get #maxFrame(): number {
     return Math.min(this.#limits.maxFrame, MAX_BODY_BYTES)
+  }
+
+  /** Makes what will be imported here composable for all requests of the node, where the other side is a peer. */
+  enter(graph: PeerGraph["Service"] | undefined): Effect.Effect<void> {
+    const { peerId } = this.#own ?? {}
+    if (graph === undefined || peerId === undefined) return Effect.void
+    return Scope.provide(graph.attach({ peerId, overlay: this.#overlay }), this.#presence)
   }
 
   readonly start: Effect.Effect<void> = Effect.sync(() => {
@@ -200,6 +222,8 @@ class CallSession implements Session {
           yield* Effect.logWarning("handlers are still busy after their connection ended", { count: handlers.length })
         }
       }
+      this.#overlay.end()
+      yield* Scope.close(this.#presence, Exit.void)
       for (const channel of this.#channels) channel.release()
       this.#deadlines.close()
       yield* this.#carrier.close(code, reason)
