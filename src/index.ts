@@ -40,6 +40,7 @@ export {
   type Registration as OperationRegistration,
   RegistryError
 } from "./services/OperationRegistry.ts"
+export * from "./services/Ownership.ts"
 export * from "./services/RemoteFilter.ts"
 export * from "./services/Dispatcher.ts"
 export * from "./services/CallHandler.ts"
