@@ -1,6 +1,6 @@
 /**
  * Messages in the form of one stream of frames (call.md section 16.2): each message that comes is given the length prefix
- * that it lacks, and each frame that goes loses its own. Bodies are handed on as they are, not copied.
+ * that it lacks, and each frame that goes loses its own. Large bodies are handed on as they are, not copied.
  *
  * A text message and one above the limit end the carrier here, with their close codes; one that is no envelope is found by
  * whoever decodes it, and ends the carrier with `ProtocolError`, which is 1002 here. A message has no half-close and no
@@ -14,7 +14,10 @@ import type { MessageCarrier } from "../../services/Dispatcher.ts"
 import { type BiStream, type CloseReason, ConnectionClosed } from "../../services/Transport.ts"
 import type { SessionCarrier } from "./SessionCarrier.ts"
 
-/** A carrier of one stream; its other end may be given to whoever takes it, once. */
+/** Up to here a copy behind the prefix costs less than a read of its own. */
+const COPIED_BYTES_MAX = 4096
+
+/** The one stream is given to whoever opens or accepts first; both sides of a session do so once. */
 export const fromMessages = (carrier: MessageCarrier): SessionCarrier => {
   const stream = new MessageStream(carrier)
   const take = Effect.succeed(stream)
@@ -79,10 +82,12 @@ class MessageStream implements BiStream {
   readonly #received = (message: Uint8Array | string): Effect.Effect<Uint8Array, ConnectionClosed> => {
     if (typeof message === "string") return this.#refuse(MessageClose.Text)
     if (message.length > this.#limit) return this.#refuse(MessageClose.TooLarge)
-    if (message.length > 0) this.#body = message
-    const header = Buffer.allocUnsafe(HEADER_BYTES)
-    header.writeUInt32BE(message.length, 0)
-    return Effect.succeed(header)
+    const isSmall = message.length <= COPIED_BYTES_MAX
+    const start = Buffer.allocUnsafe(HEADER_BYTES + (isSmall ? message.length : 0))
+    start.writeUInt32BE(message.length, 0)
+    if (isSmall) start.set(message, HEADER_BYTES)
+    else this.#body = message
+    return Effect.succeed(start)
   }
 
   #refuse(ending: MessageClose): Effect.Effect<never, ConnectionClosed> {

@@ -1,6 +1,6 @@
 /** The conformance suite of the call protocol (call.md section 18) over every carrier. */
 import { describe } from "@effect/vitest"
-import { chosenNames, provider } from "../transport/registry.ts"
+import { callProvider, chosenCallNames } from "../transport/registry.ts"
 import { callerCases } from "./callerCases.ts"
 import { contextCases } from "./contextCases.ts"
 import { endCases } from "./endCases.ts"
@@ -11,8 +11,8 @@ import { wireCases } from "./wireCases.ts"
 
 const suites = [gateCases, outcomeCases, streamCases, wireCases, contextCases, callerCases, endCases]
 
-for (const name of chosenNames()) {
+for (const name of chosenCallNames()) {
   describe(`calls over ${name}`, () => {
-    for (const suite of suites) suite(provider(name))
+    for (const suite of suites) suite(callProvider(name))
   })
 }
