@@ -15,7 +15,7 @@ import { Identity } from "../../services/Identity.ts"
 import { type CallerView, OperationRegistry } from "../../services/OperationRegistry.ts"
 import { PeerGraph } from "../../services/PeerGraph.ts"
 import { SessionSource } from "../../services/SessionSource.ts"
-import { type DispatchRequest, dispatch } from "./Dispatch.ts"
+import { type DispatchRequest, dispatchCall, dispatchStream } from "./Dispatch.ts"
 import { Composition } from "./Env.ts"
 import { type SessionParts, startSession } from "./Session.ts"
 import { carrierOf } from "./SessionCarrier.ts"
@@ -45,8 +45,9 @@ export const layer: Layer.Layer<Dispatcher, never, OperationRegistry | Identity>
     return Dispatcher.of({
       run: (carrier, options) => Effect.scoped(Effect.flatMap(start(carrier, options), (session) => session.done)),
       attach: (carrier, options) => Effect.map(start(carrier, options), (session) => session.connection),
-      invoke: (view, name, input) => invoke(parts, gateways, view, normaliseName(name), input),
-      stream: () => Stream.die("not yet")
+      invoke: (view, name, input) => answerInTime(parts, gateways, view, normaliseName(name), input, dispatchCall),
+      stream: (view, name, input) =>
+        Stream.unwrap(answerInTime(parts, gateways, view, normaliseName(name), input, dispatchStream))
     })
   })
 )
@@ -55,13 +56,14 @@ export const layer: Layer.Layer<Dispatcher, never, OperationRegistry | Identity>
 type Gateways = Pick<DispatchRequest, "composition" | "keeper">
 
 /** Answers at the deadline at the latest, also where the handler's cleanup takes longer (CALL-R113). */
-const invoke = (
+const answerInTime = <A>(
   { limits, registry }: SessionParts,
   gateways: Gateways,
   view: CallerView,
   name: string,
-  input: Schema.Json
-): Effect.Effect<Schema.Json, CallError> =>
+  input: Schema.Json,
+  dispatch: (registry: OperationRegistry["Service"], request: DispatchRequest) => Effect.Effect<A, CallError>
+): Effect.Effect<A, CallError> =>
   Effect.gen(function* () {
     const clock = yield* Clock.Clock
     const duration = Duration.fromInputUnsafe(limits.dispatchDeadline)
@@ -77,7 +79,7 @@ const invoke = (
       ...gateways
     }
     const fork = Effect.runForkWith(yield* Effect.context<never>())
-    return yield* Effect.callback<Schema.Json, CallError>((resume) => {
+    return yield* Effect.callback<A, CallError>((resume) => {
       const handler = fork(dispatch(registry, request))
       const timer = fork(clock.sleep(duration))
       handler.addObserver((exit) => {

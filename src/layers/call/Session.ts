@@ -5,7 +5,7 @@
  * However it ends, nothing waits any more afterwards and nothing of it is left: `shutdown` refuses what is new, fails what
  * is pending, interrupts the handlers and waits for them at most `closeGrace`, closes the transport, and stops its fibers.
  */
-import { Clock, Context, Deferred, Duration, Effect, Exit, Fiber, Option, References, Scope, Stream } from "effect"
+import { Clock, Context, Deferred, Duration, Effect, Exit, Fiber, Option, References, Scope } from "effect"
 import { CloseCode } from "../../protocol/CloseCode.ts"
 import { type Envelope, EventType } from "../../protocol/call/Envelope.ts"
 import { MAX_BODY_BYTES } from "../../protocol/call/Frame.ts"
@@ -30,6 +30,7 @@ import { Inbound } from "./Inbound.ts"
 import { Outbound } from "./Outbound.ts"
 import { ConnectionOverlay } from "./Overlay.ts"
 import type { SessionCarrier } from "./SessionCarrier.ts"
+import { makeSubscribe } from "./Subscription.ts"
 
 export interface SessionParts {
   readonly registry: OperationRegistry["Service"]
@@ -163,7 +164,7 @@ class CallSession implements Session {
     this.connection = {
       info: carrier.info,
       call: makeCall(this.#outbound, defaults),
-      subscribe: () => Stream.die("not yet"),
+      subscribe: makeSubscribe(this.#outbound, limits, defaults),
       imports: this.#overlay,
       stats: Effect.sync(() => ({
         pending: this.#outbound.size,
@@ -311,13 +312,12 @@ class CallSession implements Session {
     this.#unreserve(channel)
     switch (envelope.type) {
       case EventType.Responded:
-        this.#outbound.responded(envelope.id, envelope.payload)
-        return undefined
+        return this.#outbound.responded(channel, envelope.id, envelope.payload, bytes)
       case EventType.Error:
         this.#outbound.refused(envelope.id, envelope.payload)
         return undefined
       case EventType.Completed:
-        this.#outbound.cancelled(envelope.id)
+        this.#outbound.completed(envelope.id)
         return undefined
       case EventType.Aborted:
         if (!this.#inbound.aborted(envelope.id)) this.#outbound.cancelled(envelope.id)
