@@ -22,6 +22,7 @@ import { openVault } from "./OpenVault.ts"
 import { advertised, plainTicket } from "./PlainTicket.ts"
 import { runningReport } from "./Running.ts"
 import { layerPeers } from "./Stores.ts"
+import { layerTelemetry } from "./Telemetry.ts"
 import { version } from "./Version.ts"
 
 /** What is in flight may take this long when the node ends; the whole end has two seconds. */
@@ -71,7 +72,8 @@ export const serve = <A, E, R>(options: ServeOptions<A, E, R>) =>
       Layer.provideMerge(NodeIdentity.layer),
       Layer.provide(Node.layerTransportWith(isolation === undefined ? {} : { isolation })),
       Layer.provideMerge(layerPeers),
-      Layer.provide(kind === "up" ? AuditLog.layer : AuditLog.layerSilent)
+      Layer.provide(kind === "up" ? AuditLog.layer : AuditLog.layerSilent),
+      Layer.provide(kind === "up" ? layerTelemetry(config) : Layer.empty)
     )
     return yield* lend(options).pipe(Effect.provide(node))
   })
