@@ -53,6 +53,9 @@ export class Capabilities extends Context.Service<Capabilities, CapabilityBag>()
   /** Both bags as one, without copying a secret. Where both hold a name, the first one's counts. */
   static readonly join = (first: CapabilityBag, second: CapabilityBag): CapabilityBag => new Joined(first, second)
 
+  /** Without anything. */
+  static readonly none = (): CapabilityBag => new Bag(new Map())
+
   /** A node without credentials. */
   static readonly layerEmpty = this.layer(new Map())
 }

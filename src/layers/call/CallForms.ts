@@ -7,7 +7,7 @@
  */
 import { Cause, Effect, Exit, Redacted, Result, type Schema } from "effect"
 import { type CallError, internal, invalidInput, remoteError } from "../../protocol/call/CallError.ts"
-import { type ErrorPayload, formatRequested } from "../../protocol/call/Envelope.ts"
+import { type ErrorPayload, type ForwardedFor, formatRequested } from "../../protocol/call/Envelope.ts"
 import type { ErasedOperation } from "../../protocol/call/Operation.ts"
 import { badResponseOf, codecOf, invalidInputOf } from "../../protocol/call/OperationCodec.ts"
 import { goOn } from "./Eager.ts"
@@ -65,9 +65,10 @@ export const formatRequest = (
   id: string,
   name: string,
   input: unknown,
-  token: Redacted.Redacted<string> | undefined
+  token: Redacted.Redacted<string> | undefined,
+  forwardedFor?: ForwardedFor
 ): string | CallError => {
   const authToken = token === undefined ? undefined : Redacted.value(token)
-  const text = formatRequested(id, { name, input, authToken })
+  const text = formatRequested(id, { name, input, authToken, forwardedFor })
   return Result.isSuccess(text) ? text.success : invalidInput(`invalid input: ${text.failure.hint}`, name)
 }

@@ -10,7 +10,6 @@
  * holds until it has ended (`ContinueRunning`).
  */
 import { Cause, Clock, Duration, Effect, Exit, type Fiber, type Schema, Stream } from "effect"
-import { refusalOf } from "../../protocol/call/AccessControl.ts"
 import {
   CallError,
   forbidden,
@@ -22,7 +21,6 @@ import {
 } from "../../protocol/call/CallError.ts"
 import { normaliseName } from "../../protocol/call/Envelope.ts"
 import type { ErasedOperation } from "../../protocol/call/Operation.ts"
-import { badResponseOf, codecOf, invalidInputOf } from "../../protocol/call/OperationCodec.ts"
 import { Capabilities, type CapabilityBag } from "../../services/Capabilities.ts"
 import type { Principal } from "../../services/Identity.ts"
 import type { ImportOverlay } from "../../services/ImportOverlay.ts"
@@ -38,8 +36,11 @@ import type { OperationRegistry, Registration } from "../../services/OperationRe
 import type { PeerGraph } from "../../services/PeerGraph.ts"
 import type { ConnectionInfo } from "../../services/RemoteFilter.ts"
 import type { SessionOverlay, SessionSource } from "../../services/SessionSource.ts"
+import { accessRefusal } from "./Access.ts"
+import { encodeInput, typedForms } from "./CallForms.ts"
 import { serve, serveStream } from "./Dispatch.ts"
 import { attempt, goOn } from "./Eager.ts"
+import { reportIncident } from "./Incident.ts"
 import { childContext, isGenuine, Lineage, lineageOf } from "./RequestContext.ts"
 
 type Context = OperationContext["Service"]
@@ -153,18 +154,18 @@ class RequestEnv implements OperationEnv {
     options: InvokeOptions,
     parent: Context
   ): Effect.Effect<unknown, unknown> {
-    const name = typeof target === "string" ? normaliseName(target) : target.name
-    const admitted = this.#admit(name, options.peer ?? PeerRef.any, parent)
-    if (admitted instanceof CallError) return Effect.fail(admitted)
-    if (admitted.operation.kind === "subscription") {
-      return Effect.fail(invalidOperationType("a subscription has no single answer", name))
-    }
-    if (typeof target === "string") return this.#run(admitted, name, input as Schema.Json, options, parent)
-    return goOn(codecOf(target).encodeInput(input), (encoded) =>
-      Exit.isSuccess(encoded)
-        ? goOn(this.#run(admitted, name, encoded.value as Schema.Json, options, parent), (exit) => typed(target, exit))
-        : refused(encoded.cause, (issue) => invalidInputOf(issue, name))
-    )
+    return goOn(this.#reach(target, input, options, parent), (exit): Effect.Effect<unknown, unknown> => {
+      if (Exit.isFailure(exit)) return Exit.failCause(exit.cause)
+      const { name, registration } = exit.value
+      if (registration.operation.kind === "subscription") {
+        return Effect.fail(invalidOperationType("a subscription has no single answer", name))
+      }
+      return goOn(exit.value.input, (encoded): Effect.Effect<unknown, unknown> => {
+        if (Exit.isFailure(encoded)) return Exit.failCause(encoded.cause)
+        const answer = this.#run(registration, name, encoded.value, options, parent)
+        return typeof target === "string" ? answer : goOn(answer, (answered) => typed(target, answered))
+      })
+    })
   }
 
   #subscribe(
@@ -173,38 +174,50 @@ class RequestEnv implements OperationEnv {
     options: InvokeOptions,
     parent: Context
   ): Stream.Stream<unknown, unknown> {
-    const name = typeof target === "string" ? normaliseName(target) : target.name
-    const admitted = this.#admit(name, options.peer ?? PeerRef.any, parent)
-    if (admitted instanceof CallError) return Stream.fail(admitted)
-    if (admitted.operation.kind !== "subscription") {
-      return Stream.fail(invalidOperationType(`a ${admitted.operation.kind} has one answer`, name))
-    }
-    const abortPolicy = options.policy ?? parent.abortPolicy
-    const context = makeContext(admitted, parent, options, abortPolicy, lineageOf(parent))
-    if (typeof target === "string") return serveStream(admitted, name, input as Schema.Json, context)
-    return Stream.unwrap(
-      goOn(codecOf(target).encodeInput(input), (encoded) =>
-        Exit.isSuccess(encoded)
-          ? Exit.succeed(
-              serveStream(admitted, name, encoded.value as Schema.Json, context).pipe(
-                Stream.mapError((error) => typedError(target, error)),
-                Stream.mapEffect((item) => typed(target, Exit.succeed(item)))
-              )
-            )
-          : refused(encoded.cause, (issue) => invalidInputOf(issue, name))
+    type Items = Stream.Stream<Schema.Json, CallError>
+    const reached = this.#reach(target, input, options, parent)
+    const items = goOn(reached, (exit): Effect.Effect<Items, CallError> => {
+      if (Exit.isFailure(exit)) return Exit.failCause(exit.cause)
+      const { name, registration } = exit.value
+      const { kind } = registration.operation
+      if (kind !== "subscription") return Effect.fail(invalidOperationType(`a ${kind} is no stream`, name))
+      const policy = options.policy ?? parent.abortPolicy
+      const context = makeContext(registration, parent, options, policy, lineageOf(parent))
+      return goOn(exit.value.input, (encoded) =>
+        Exit.map(encoded, (json) => serveStream(registration, name, json, context))
       )
+    })
+    if (typeof target === "string") return Stream.unwrap(items)
+    return Stream.unwrap(items).pipe(
+      Stream.mapError((error) => typedError(target, error)),
+      Stream.mapEffect((item) => typed(target, Exit.succeed(item)))
     )
   }
 
-  /** The gates up to authority: the operation, or why not. */
-  #admit(name: string, peer: PeerRef, parent: Context): Registration | CallError {
-    if (!isGenuine(parent)) throw new Error("an OperationContext that the dispatcher did not make has no power")
-    if (lineageOf(parent)?.isOrphan === true) return internal("request cancelled", name)
-    if (!isNamed(parent.scopedEnv, name, peer)) return notFound(name)
-    const registration = this.#composition.find(name, peer, this.#session)
-    if (registration === undefined) return notFound(name)
-    const refusal = refusalOf(registration.operation.access, parent.authority)
-    return refusal === undefined ? registration : forbidden(refusal, name)
+  /** The gates up to authority. The input is looked at afterwards, so that a refusal never depends on whether it fits. */
+  #reach(
+    target: string | ErasedOperation,
+    input: unknown,
+    options: InvokeOptions,
+    parent: Context
+  ): Effect.Effect<Reached, CallError> {
+    if (!isGenuine(parent)) return Effect.die(new Error("an OperationContext of a handler's own making has no power"))
+    const name = typeof target === "string" ? normaliseName(target) : target.name
+    if (lineageOf(parent)?.isOrphan === true) return Effect.fail(internal("request cancelled", name))
+    const peer = options.peer ?? PeerRef.any
+    const registration = isNamed(parent.scopedEnv, name, peer)
+      ? this.#composition.find(name, peer, this.#session)
+      : undefined
+    if (registration === undefined) return Effect.fail(notFound(name))
+    return goOn(encode(target, input), (encoded) => {
+      const seen = Exit.isSuccess(encoded) ? encoded.value : undefined
+      const judged = attempt(() => accessRefusal(registration, parent.authority, seen))
+      return goOn(judged, (refusal): Effect.Effect<Reached, CallError> => {
+        if (Exit.isFailure(refusal)) return broken(name, refusal.cause)
+        if (refusal.value !== undefined) return Effect.fail(forbidden(refusal.value, name))
+        return Exit.succeed({ registration, name, input: encoded })
+      })
+    })
   }
 
   #run(
@@ -242,6 +255,23 @@ class RequestEnv implements OperationEnv {
   }
 }
 
+/** An operation that the gates up to authority let through. */
+interface Reached {
+  readonly registration: Registration
+  readonly name: string
+  readonly input: Exit.Exit<Schema.Json, CallError>
+}
+
+/** What would be on a wire: an untyped input is that already. */
+const encode = (target: string | ErasedOperation, input: unknown): Effect.Effect<Schema.Json, CallError> =>
+  (typeof target === "string" ? Exit.succeed(input) : encodeInput(target, input)) as Effect.Effect<
+    Schema.Json,
+    CallError
+  >
+
+const broken = (name: string, cause: Cause.Cause<never>): Effect.Effect<never, CallError> =>
+  Effect.flatMap(reportIncident("a gate broke", name, cause), Effect.fail)
+
 const makeContext =
   (
     registration: Registration,
@@ -275,26 +305,16 @@ const typed = (
   operation: ErasedOperation,
   exit: Exit.Exit<Schema.Json, CallError>
 ): Effect.Effect<unknown, unknown> => {
-  const codec = codecOf(operation)
-  if (Exit.isSuccess(exit)) {
-    return goOn(codec.decodeOutput(exit.value), (decoded) =>
-      Exit.isSuccess(decoded)
-        ? Exit.succeed(decoded.value)
-        : refused(decoded.cause, (issue) => badResponseOf(issue, operation.name))
-    )
-  }
+  if (Exit.isSuccess(exit)) return typedForms(operation).output(exit.value)
   const failure = Cause.findErrorOption(exit.cause)
   return failure._tag === "None" ? exit : Effect.fail(typedError(operation, failure.value))
 }
 
 const typedError = (operation: ErasedOperation, error: CallError): unknown => {
-  const decoded = codecOf(operation).decodeError(toPayload(error))
+  const decoded = typedForms(operation).error(toPayload(error))
   // Unchanged: then the original says where it comes from.
   return decoded instanceof CallError && decoded.code === error.code ? error : decoded
 }
-
-const refused = <I>(cause: Cause.Cause<I>, explain: (issue: I) => CallError): Effect.Effect<never, CallError> =>
-  Effect.mapError(Effect.failCause(cause), explain)
 
 /** Ends an effect at its deadline, in milliseconds of the monotonic clock. */
 const until = <A>(deadline: number, effect: Effect.Effect<A, CallError>, name: string): Effect.Effect<A, CallError> =>

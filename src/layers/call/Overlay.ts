@@ -34,15 +34,17 @@ export class ConnectionOverlay implements ImportOverlay {
       const added = new Map<string, Registration>()
       for (const registration of registrations) {
         const { name } = registration.spec
-        if (added.has(name) || this.#table.has(name)) {
-          const hint = `the peer has another operation of the local name ${name}; import with a prefix or a filter`
-          return new AdapterError({ reason: "SamePeerCollision", operation: name, hint })
-        }
+        if (added.has(name) || this.#table.has(name)) return this.collision(name)
         added.set(name, registration)
       }
       for (const [name, registration] of added) this.#table.set(name, registration)
       return Effect.void
     })
+
+  collision(name: string): AdapterError {
+    const hint = `two operations of the peer would both be ${name} here; import with a prefix or a filter`
+    return new AdapterError({ reason: "SamePeerCollision", operation: name, hint })
+  }
 
   /** The connection is over: nothing is found here any more. */
   end(): void {

@@ -138,7 +138,7 @@ class CallSession implements Session {
       streams: options.streams ?? "shared"
     })
     const defaults = { timeoutMillis: millis(limits.callTimeout), authToken: options.authToken }
-    const forward = makeForward(this.#outbound, { ...defaults, now: () => this.#deadlines.now() })
+    const forward = makeForward(this.#outbound, { ...defaults, queue: limits, now: () => this.#deadlines.now() })
     this.#overlay = new ConnectionOverlay(parts.registry, forward)
     this.#own = ownPeer(carrier.info, start.identity, this.#overlay)
     this.#inbound = new Inbound({
