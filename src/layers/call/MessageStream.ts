@@ -7,7 +7,7 @@
  * reset: the end of the carrier is the end of the stream.
  */
 import { Deferred, Effect, Exit, Option } from "effect"
-import type { CloseCode } from "../../protocol/CloseCode.ts"
+import { CloseCode } from "../../protocol/CloseCode.ts"
 import { HEADER_BYTES, MAX_BODY_BYTES } from "../../protocol/call/Frame.ts"
 import { MessageClose, readMessageClose, toMessageClose } from "../../protocol/call/MessageClose.ts"
 import type { MessageCarrier } from "../../services/Dispatcher.ts"
@@ -37,6 +37,8 @@ export const fromMessages = (carrier: MessageCarrier): SessionCarrier => {
 class MessageStream implements BiStream {
   readonly id = 0
   readonly #carrier: MessageCarrier
+  /** What the carrier itself refuses is logged here, once. */
+  readonly #receive: Effect.Effect<Uint8Array | string, ConnectionClosed>
   readonly #closed = Deferred.makeUnsafe<CloseReason>()
   #limit = MAX_BODY_BYTES
   /** The body of the message whose header was read. */
@@ -46,11 +48,14 @@ class MessageStream implements BiStream {
 
   constructor(carrier: MessageCarrier) {
     this.#carrier = carrier
+    this.#receive = Effect.tapError(this.#noticing(carrier.receive), ({ by, code, reason }) =>
+      by === "local" && code === CloseCode.ProtocolError ? refusal(reason) : Effect.void
+    )
   }
 
   readonly read: Effect.Effect<Uint8Array, ConnectionClosed> = Effect.suspend(() => {
     const body = this.#body
-    if (body === undefined) return Effect.flatMap(this.#noticing(this.#carrier.receive), this.#received)
+    if (body === undefined) return Effect.flatMap(this.#receive, this.#received)
     this.#body = undefined
     return Effect.succeed(body)
   })
@@ -96,7 +101,7 @@ class MessageStream implements BiStream {
       const { code } = readMessageClose(ending.code)
       const reason: CloseReason = { by: "local", kind: "app", code, reason: ending.reason }
       this.#end(reason)
-      return Effect.logWarning("call stream refused", { reason: ending.reason }).pipe(
+      return refusal(ending.reason).pipe(
         Effect.andThen(this.#carrier.close(ending.code, ending.reason)),
         Effect.andThen(Effect.fail(ConnectionClosed.of(reason)))
       )
@@ -111,6 +116,8 @@ class MessageStream implements BiStream {
     Deferred.doneUnsafe(this.#closed, Exit.succeed({ by, code, kind, reason }))
   }
 }
+
+const refusal = (reason: string) => Effect.logWarning("call stream refused", { reason })
 
 /** The bodies of whole frames that stand one after another, as views. */
 const bodiesOf = (frames: Uint8Array): ReadonlyArray<Uint8Array> => {

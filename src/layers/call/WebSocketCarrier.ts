@@ -167,9 +167,10 @@ export class WebSocketCarrier implements MessageCarrier {
   #ended(reason: CloseReason): void {
     if (this.#end !== undefined) return
     this.#end = ConnectionClosed.of(reason)
-    Deferred.doneUnsafe(this.#closed, Exit.succeed(reason))
-    this.#room.wake()
+    // The reader first: it says why, where the message was at fault.
     this.#messages.wake()
+    this.#room.wake()
+    Deferred.doneUnsafe(this.#closed, Exit.succeed(reason))
   }
 }
 
