@@ -37,7 +37,11 @@ export const contextCases = (provider: TransportProvider): void => {
       const Look = Operation.query("c/look", { output: Schema.Void, ...external })
       const Plain = Operation.query("c/plain", { output: Schema.Void, ...external })
       const group = OperationGroup.make(
-        Operation.implement(Look, look, { authority, capabilities }),
+        Operation.implement(Look, look, {
+          authority,
+          capabilities,
+          scopedEnv: { allowed: ["c/plain"], pinned: ["peer/c/plain"] }
+        }),
         Operation.implement(Plain, look)
       )
       const { client, connection, server, wire } = yield* wired(provider, { groups: [group] })
@@ -61,6 +65,7 @@ export const contextCases = (provider: TransportProvider): void => {
         forwardedFor: forwarded_for,
         capabilities,
         metadata: {},
+        scopedEnv: { allowed: ["c/plain"], pinned: ["peer/c/plain"] },
         abortPolicy: "AbortDependents",
         internal: false
       })
@@ -78,6 +83,7 @@ export const contextCases = (provider: TransportProvider): void => {
         connection
       })
       assert.deepStrictEqual(seen[1]!.capabilities.names, [])
+      assert.deepStrictEqual(seen[1]!.scopedEnv, { allowed: [], pinned: [] })
 
       const view = {
         filter: trusted,
@@ -88,6 +94,20 @@ export const contextCases = (provider: TransportProvider): void => {
       yield* server.dispatcher.invoke(view, "c/look", {})
       assert.deepInclude(seen[2], { connection: undefined, identity: caller, originator: caller, internal: false })
       assert.notStrictEqual(seen[2]!.requestId, "own-id")
+    })
+  )
+
+  check(
+    "CALL-084 the context of a subscription has no deadline",
+    Effect.gen(function* () {
+      const { look, seen } = witness()
+      const Watch = Operation.subscription("c/watch", { output: Schema.Void, ...external })
+      const group = OperationGroup.make(Operation.implement(Watch, Stream.fromEffect(look)))
+      const { wire } = yield* wired(provider, { groups: [group] })
+      yield* wire.request("stream", "c/watch", {})
+      assert.deepInclude(yield* wire.receive, { type: "call.responded", id: "stream" })
+      assert.deepInclude(yield* wire.receive, { type: "call.completed", id: "stream", payload: {} })
+      assert.deepInclude(seen[0], { requestId: "stream", deadline: undefined, internal: false })
     })
   )
 
