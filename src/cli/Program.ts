@@ -4,6 +4,7 @@
 import { Effect } from "effect"
 import { Argument, Command } from "effect/cli"
 import { call } from "./commands/Call.ts"
+import { codegen } from "./commands/Codegen.ts"
 import { config } from "./commands/Config.ts"
 import { doctor } from "./commands/Doctor.ts"
 import { id } from "./commands/Id.ts"
@@ -67,7 +68,7 @@ export const program = Command.make("alknet").pipe(
   Command.withSubcommands([
     { group: "Node", commands: [up, id, status, unlock, lock, vault, config] },
     { group: "Access", commands: [invite, join, peers, keys] },
-    { group: "Peers", commands: [call, ops, ping, proxy] },
+    { group: "Peers", commands: [call, ops, codegen, ping, proxy] },
     { group: "Help", commands: [doctor, help, completions] }
   ]),
   Command.provide(Output.layer),
