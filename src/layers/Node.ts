@@ -48,6 +48,8 @@ export interface NodeOptions<R = never, E = RegistryError> extends Pick<Endpoint
   readonly drainTimeout?: Duration.Input
   /** Operations beside those that every node has. */
   readonly operations?: ReadonlyArray<OperationGroup<R>>
+  /** Runs beside each connection that a node dials to this one for calls, and is interrupted at its end: to import from it. */
+  readonly onConnection?: CallHandler.Options["onConnection"]
   /** Makes the registry, of these operations and whatever else; instead of `operations`. */
   readonly registry?: (
     own: OperationGroup<NodeOperations.Needs>
@@ -70,7 +72,8 @@ export const layer = <R = never, E = RegistryError>(options: NodeOptions<R, E>) 
     serves("alknet/call")
       ? Layer.provide(
           CallHandler.layerWith({
-            access: options.anonymous?.includes("alknet/call") === true ? "anonymous" : "known-peer"
+            access: options.anonymous?.includes("alknet/call") === true ? "anonymous" : "known-peer",
+            ...(options.onConnection === undefined ? {} : { onConnection: options.onConnection })
           }),
           RemoteFilter.layerTrusted
         )
