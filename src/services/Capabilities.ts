@@ -37,7 +37,10 @@ export class Capabilities extends Context.Service<Capabilities, CapabilityBag>()
   ): Effect.Effect<CapabilityBag, never, Scope.Scope> =>
     Effect.map(
       Effect.acquireRelease(
-        Effect.sync(() => new Map([...secrets].map(([name, secret]) => [name, Redacted.value(secret).slice()]))),
+        // Not `slice`: that of a Buffer shares the bytes, and wiping a copy would wipe the secret.
+        Effect.sync(
+          () => new Map([...secrets].map(([name, secret]) => [name, new Uint8Array(Redacted.value(secret))]))
+        ),
         (owned) =>
           Effect.sync(() => {
             for (const bytes of owned.values()) bytes.fill(0)

@@ -49,6 +49,8 @@ export interface NodeSettings {
   readonly limits?: Partial<CallLimits>
   readonly people?: People
   readonly registry?: RegistryLayer.Options
+  /** Optional services below the registry and the dispatcher. */
+  readonly below?: Layer.Layer<never>
 }
 
 export interface TestNode {
@@ -80,7 +82,8 @@ export const node = Effect.fnUntraced(function* (settings: NodeSettings) {
       yield* identityLayer(known),
       AuditLog.layerCollect(audit),
       Layer.succeed(CallLimits, { ...defaults, ...settings.limits })
-    ])
+    ]),
+    Layer.provide(settings.below ?? Layer.empty)
   )
   const built = yield* provide(Layer.build(layer))
   return { dispatcher: Context.get(built, Dispatcher), people: known, audit, logs, provide } satisfies TestNode
