@@ -14,6 +14,7 @@ const CALLS: ReadonlyArray<Ability> = ["calls", "denied", "items", "held", "hub"
 
 export const candidates: Record<string, ReadonlyArray<Ability>> = {
   alknet: ["streams", ...CALLS, "imports", "composed"],
+  "alknet-tls": [...CALLS, "imports", "composed"],
   grpc: ["streams", ...CALLS],
   connect: CALLS,
   trpc: CALLS,
@@ -26,4 +27,4 @@ export const candidates: Record<string, ReadonlyArray<Ability>> = {
   driver: ["streams"]
 }
 
-export const DEFAULT_CANDIDATES = "alknet,grpc,connect,trpc,effectrpc,http2,iroh,matrix"
+export const DEFAULT_CANDIDATES = "alknet,alknet-tls,grpc,connect,trpc,effectrpc,http2,iroh,matrix"
