@@ -5,7 +5,7 @@
  * What is wrong with a declaration fails the layer; nothing is replaced or guessed. `services/list` and `services/schema`
  * are added unless `discovery` is false, and what a layer below wants to have in every registry (PeerGraph.ts).
  */
-import { type Cause, Context, Effect, Exit, Layer, Option, type Schema, Stream } from "effect"
+import { type Cause, Context, Effect, Exit, Layer, Option, type Schema, Stream, Tracer } from "effect"
 import { isOpen } from "../protocol/call/AccessControl.ts"
 import { type CallError, forbidden, notFound } from "../protocol/call/CallError.ts"
 import { namespaceOf } from "../protocol/call/Operation.ts"
@@ -28,6 +28,7 @@ import {
 } from "../services/OperationRegistry.ts"
 import { Ownership } from "../services/Ownership.ts"
 import { accessRefusal } from "./call/Access.ts"
+import { withSpanOf } from "./call/CallSpans.ts"
 import { discovery, ExtraDiscovery, isDiscovery } from "./call/Discovery.ts"
 import { attempt, goOn } from "./call/Eager.ts"
 import { reportIncident } from "./call/Incident.ts"
@@ -60,7 +61,8 @@ export const layerWith = <const All extends Groups>(
   Layer.effect(
     OperationRegistry,
     Effect.gen(function* () {
-      const environment = yield* Effect.context<Needs<All>>()
+      // Without the span that the layer is built in: what a handler does belongs to its request.
+      const environment = Context.omit(Tracer.ParentSpan)(yield* Effect.context<Needs<All>>())
       const table = new Map<string, Registration>()
       for (const implementation of groups.flatMap((group) => group.implementations)) {
         const registration = yield* register(implementation, environment, false)
@@ -119,10 +121,14 @@ export const register = Effect.fnUntraced(function* (
       const effect = effectOf(handler, input)
       // What is finished already needs no environment.
       if (Exit.isExit(effect)) return effect
-      return Effect.updateContext(effect, () => Context.add(environment, OperationContext, context))
+      return Effect.updateContext(effect, (from) =>
+        withSpanOf(from, Context.add(environment, OperationContext, context))
+      )
     },
     stream: (input, context) =>
-      Stream.updateContext(streamOf(handler, input), () => Context.add(environment, OperationContext, context))
+      Stream.updateContext(streamOf(handler, input), (from) =>
+        withSpanOf(from, Context.add(environment, OperationContext, context))
+      )
   }
   return registration
 })

@@ -20,6 +20,7 @@ export const makeCall = (outbound: Outbound, defaults: CallDefaults): CallConnec
       outbound.call(
         {
           name: forms.name,
+          operation: forms.operation,
           timeoutMillis,
           isDedicated: options?.stream === "dedicated",
           format: (id) => formatRequest(id, forms.name, input, token)

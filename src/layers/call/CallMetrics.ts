@@ -31,7 +31,7 @@ const DESCRIPTIONS = {
   client: "How long own requests took, from their start to their end, by operation and outcome",
   active: "Calls that have not ended",
   items: "Items of subscriptions",
-  bytes: "Bodies of requests, answers and items"
+  bytes: "Frames of calls"
 } as const
 
 /** The codes that an operation declares, or undefined where nobody here knows its name. */
@@ -78,19 +78,19 @@ export class OperationSeries {
     durations.updateUnsafe(seconds, this.#context)
   }
 
-  item(): void {
+  items(count: number): void {
     if (this.#items === undefined) {
       const attributes = { ...SYSTEM, side: this.#side, "rpc.method": this.name, unit: "{item}" }
       this.#items = counter("alknet.call.items", DESCRIPTIONS.items, attributes, this.#context)
     }
-    this.#items.value++
+    this.#items.value += count
   }
 }
 
 const isOutcome = (text: string): boolean => text === Outcome.Ok || text === Outcome.Aborted || isProtocolCode(text)
 
 /** A number that the registry reads when somebody asks: changing it costs nothing. */
-interface Count {
+export interface Count {
   value: number
 }
 
@@ -118,8 +118,6 @@ export class SideMetrics {
   readonly #operations = new Map<string, OperationSeries>()
   readonly #other: OperationSeries
   readonly active: Count = { value: 0 }
-  readonly received: Count
-  readonly transmitted: Count
 
   constructor(side: CallSide, context: Context.Context<never>) {
     this.#side = side
@@ -134,15 +132,6 @@ export class SideMetrics {
       context,
       { get: () => ({ value: this.active.value }), update: nothing, modify: nothing }
     )
-    const bytes = (direction: "receive" | "transmit") =>
-      counter(
-        "alknet.call.bytes",
-        DESCRIPTIONS.bytes,
-        { ...attributes, "network.io.direction": direction, unit: "bytes" },
-        context
-      )
-    this.received = bytes("receive")
-    this.transmitted = bytes("transmit")
   }
 
   /** The series of a name; `_OTHER` where nobody here knows it, and where there are too many. */
@@ -159,6 +148,9 @@ export class SideMetrics {
 export interface CallMetrics {
   readonly server: SideMetrics
   readonly client: SideMetrics
+  /** Bytes of frames, whole ones. */
+  readonly received: Count
+  readonly transmitted: Count
 }
 
 const ofRegistry = new WeakMap<Metric.MetricRegistry, CallMetrics>()
@@ -170,7 +162,16 @@ export const callMetrics = (context: Context.Context<never>): CallMetrics => {
   if (metrics === undefined) {
     // No more of the environment than that: it may hold much.
     const own = Context.make(Metric.MetricRegistry, registry)
-    metrics = { server: new SideMetrics("server", own), client: new SideMetrics("client", own) }
+    const bytes = (direction: "receive" | "transmit") => {
+      const attributes = { ...SYSTEM, "network.io.direction": direction, unit: "bytes" }
+      return counter("alknet.call.bytes", DESCRIPTIONS.bytes, attributes, own)
+    }
+    metrics = {
+      server: new SideMetrics("server", own),
+      client: new SideMetrics("client", own),
+      received: bytes("receive"),
+      transmitted: bytes("transmit")
+    }
     ofRegistry.set(registry, metrics)
   }
   return metrics

@@ -5,7 +5,7 @@
  * Nothing of tracing goes on the wire (CALL-R14, CALL-R19): the two sides of a call are linked by the request id, which both
  * spans carry. A failure is named by its code; messages, causes, tokens and payloads stay out (CALL-R32).
  */
-import { Clock, Context, Data, Effect, Exit, Fiber, Option, References, Tracer } from "effect"
+import { Clock, Context, Data, Effect, Exit, Fiber, Option, References, Stream, Tracer } from "effect"
 import { CallError, ProtocolCode } from "../../protocol/call/CallError.ts"
 import { isErrorCode } from "../../protocol/call/Operation.ts"
 import { withoutStack } from "../../protocol/withoutStack.ts"
@@ -81,8 +81,8 @@ export const endSpan = (span: Tracer.Span, clock: Clock.Clock, outcome: string):
 export const within = <A, E>(effect: Effect.Effect<A, E>, span: Tracer.Span | undefined): Effect.Effect<A, E> =>
   span === undefined || Exit.isExit(effect) ? effect : Effect.provideService(effect, Tracer.ParentSpan, span)
 
-/** The span of one context carried over into another. */
-export const withSpanOf = (from: Context.Context<never>, to: Context.Context<never>): Context.Context<never> => {
+/** The span of one context, for a handler that runs in another. */
+export const withSpanOf = <R>(from: Context.Context<never>, to: Context.Context<R>): Context.Context<R> => {
   const span = Context.getOrUndefined(from, Tracer.ParentSpan)
   return span === undefined ? to : Context.add(to, Tracer.ParentSpan, span)
 }
@@ -90,34 +90,50 @@ export const withSpanOf = (from: Context.Context<never>, to: Context.Context<nev
 export interface ComposedCall {
   readonly name: string
   readonly requestId: string
-  readonly parentRequestId: string | undefined
+  readonly parentRequestId: string
 }
 
-/** A call that a handler makes inside this node, as a child of the span that it is made in. */
-export const composed = <A, E, R>(effect: Effect.Effect<A, E, R>, call: ComposedCall): Effect.Effect<A, E, R> =>
-  Effect.withFiber((fiber) => {
-    const tracer = installedTracer(fiber.context)
-    if (tracer === undefined) return effect
-    const clock = fiber.getRef(Clock.Clock)
-    const { name: method, parentRequestId, requestId } = call
-    const span = startSpan(tracer, clock, {
-      name: "call.composed",
-      kind: "internal",
-      parent: Context.getOrUndefined(fiber.context, Tracer.ParentSpan),
-      method,
-      requestId,
-      attributes: parentRequestId === undefined ? {} : { "alknet.request.parent_id": parentRequestId }
-    })
-    return Effect.provideService(effect, Tracer.ParentSpan, span).pipe(
-      Effect.onExit((exit) => Effect.sync(() => endSpan(span, clock, outcomeOf(exit))))
-    )
-  })
+/** Runs a call that a handler makes inside this node. */
+export interface Composing {
+  readonly run: <A, E>(make: () => Effect.Effect<A, E>) => Effect.Effect<A, E>
+  readonly stream: <A, E>(make: () => Stream.Stream<A, E>) => Stream.Stream<A, E>
+}
+
+const untraced: Composing = { run: (make) => make(), stream: (make) => make() }
+
+/** In a span that is a child of the one that the running fiber is in, wherever the call itself runs. */
+export const composing = (call: ComposedCall): Composing => {
+  const fiber = Fiber.getCurrent()
+  const tracer = fiber === undefined ? undefined : installedTracer(fiber.context)
+  if (fiber === undefined || tracer === undefined) return untraced
+  const clock = fiber.getRef(Clock.Clock)
+  const parent = Context.getOrUndefined(fiber.context, Tracer.ParentSpan)
+  const { name: method, parentRequestId, requestId } = call
+  const attributes = { "alknet.request.parent_id": parentRequestId }
+  const start = () =>
+    startSpan(tracer, clock, { name: "call.composed", kind: "internal", parent, method, requestId, attributes })
+  const end = (span: Tracer.Span) => (exit: Exit.Exit<unknown, unknown>) =>
+    Effect.sync(() => endSpan(span, clock, outcomeOf(exit)))
+  return {
+    run: (make) =>
+      Effect.suspend(() => {
+        const span = start()
+        const traced = Effect.provideService(Effect.suspend(make), Tracer.ParentSpan, span)
+        return Effect.onExit(traced, end(span))
+      }),
+    stream: (make) =>
+      Stream.suspend(() => {
+        const span = start()
+        return Stream.onExit(Stream.provideService(make(), Tracer.ParentSpan, span), end(span))
+      })
+  }
+}
 
 /** Characters of the code of a composed call: the node that an operation was imported from chooses it. */
 const CODE_MAX = 64
 
 /** The code of an exit; what has none is `INTERNAL`. */
-const outcomeOf = (exit: Exit.Exit<unknown, unknown>): string => {
+export const outcomeOf = (exit: Exit.Exit<unknown, unknown>): string => {
   if (Exit.isSuccess(exit)) return Outcome.Ok
   if (exit.cause.reasons.every((reason) => reason._tag === "Interrupt")) return Outcome.Aborted
   const failure = exit.cause.reasons.find((reason) => reason._tag === "Fail")?.error

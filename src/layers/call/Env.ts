@@ -9,6 +9,7 @@
  * A child runs in the fiber of its parent and so ends with it (`AbortDependents`), or in a fiber that the request's keeper
  * holds until it has ended (`ContinueRunning`).
  */
+import { randomUUID } from "node:crypto"
 import { Cause, Clock, Duration, Effect, Exit, type Fiber, type Schema, Stream } from "effect"
 import {
   CallError,
@@ -38,6 +39,7 @@ import type { ConnectionInfo } from "../../services/RemoteFilter.ts"
 import type { SessionOverlay, SessionSource } from "../../services/SessionSource.ts"
 import { accessRefusal } from "./Access.ts"
 import { encodeInput, typedForms } from "./CallForms.ts"
+import { composing } from "./CallSpans.ts"
 import { serve, serveStream } from "./Dispatch.ts"
 import { attempt, goOn } from "./Eager.ts"
 import { reportIncident } from "./Incident.ts"
@@ -182,9 +184,11 @@ class RequestEnv implements OperationEnv {
       const { kind } = registration.operation
       if (kind !== "subscription") return Effect.fail(invalidOperationType(`a ${kind} is no stream`, name))
       const policy = options.policy ?? parent.abortPolicy
-      const context = makeContext(registration, parent, options, policy, lineageOf(parent))
+      const requestId = randomUUID()
+      const context = makeContext(registration, parent, options, policy, lineageOf(parent), requestId)
+      const { stream } = composing({ name, requestId, parentRequestId: parent.requestId })
       return goOn(exit.value.input, (encoded) =>
-        Exit.map(encoded, (json) => serveStream(registration, name, json, context))
+        Exit.map(encoded, (json) => stream(() => serveStream(registration, name, json, context)))
       )
     })
     if (typeof target === "string") return Stream.unwrap(items)
@@ -228,8 +232,12 @@ class RequestEnv implements OperationEnv {
     parent: Context
   ): Effect.Effect<Schema.Json, CallError> {
     const abortPolicy = options.policy ?? parent.abortPolicy
+    const requestId = randomUUID()
+    const { run } = composing({ name, requestId, parentRequestId: parent.requestId })
     const start = (lineage: Lineage | undefined) =>
-      serve(registration, name, input, makeContext(registration, parent, options, abortPolicy, lineage))
+      run(() =>
+        serve(registration, name, input, makeContext(registration, parent, options, abortPolicy, lineage, requestId))
+      )
     return abortPolicy === "AbortDependents"
       ? start(lineageOf(parent))
       : this.#continue(name, parent.deadline, new Lineage(lineageOf(parent)), start)
@@ -278,11 +286,14 @@ const makeContext =
     parent: Context,
     { grant }: InvokeOptions,
     abortPolicy: AbortPolicy,
-    lineage: Lineage | undefined
+    lineage: Lineage | undefined,
+    requestId: string
   ) =>
   (): Effect.Effect<Context, CallError> =>
     goOn(capabilitiesFor(registration, parent, grant), (exit) =>
-      Exit.map(exit, (capabilities) => childContext(registration, { parent, capabilities, abortPolicy, lineage }))
+      Exit.map(exit, (capabilities) =>
+        childContext(registration, { parent, requestId, capabilities, abortPolicy, lineage })
+      )
     )
 
 /** Its own, and of its parent's what the parent names; what calls out to another node gets none. */

@@ -6,7 +6,7 @@
  * still count.
  */
 import { Cause, Effect, Exit, type Fiber, Result, type Schema } from "effect"
-import { type CallError, internal, timedOut, toPayload } from "../../protocol/call/CallError.ts"
+import { type CallError, internal, ProtocolCode, timedOut, toPayload } from "../../protocol/call/CallError.ts"
 import {
   type Envelope,
   formatCompleted,
@@ -19,6 +19,7 @@ import type { CallConnection } from "../../services/CallConnection.ts"
 import type { OperationRegistry } from "../../services/OperationRegistry.ts"
 import { Allowance, type Waiter } from "./Allowance.ts"
 import type { CallIdentity } from "./CallIdentity.ts"
+import { Outcome } from "./CallMetrics.ts"
 import type { Channel } from "./Channel.ts"
 import type { Deadline, Deadlines, Fork } from "./Deadlines.ts"
 import { COMPLETED, dispatch, type ItemSink } from "./Dispatch.ts"
@@ -26,6 +27,7 @@ import { goOn } from "./Eager.ts"
 import type { Composition, Keeper } from "./Env.ts"
 import type { FrameOwner } from "./FrameWriter.ts"
 import { type EncodeItem, ItemWriter } from "./ItemWriter.ts"
+import type { CallRecord, ConnectionTelemetry } from "./Telemetry.ts"
 
 export interface InboundOptions {
   readonly fork: Fork
@@ -39,6 +41,7 @@ export interface InboundOptions {
   readonly maxFrame: number
   readonly connection: () => CallConnection["Service"]
   readonly composition: Composition
+  readonly telemetry: ConnectionTelemetry
 }
 
 export class Inbound {
@@ -163,10 +166,11 @@ export class Inbound {
   #start(request: InboundRequest): void {
     request.hasPermit = true
     request.leaveQueue()
-    const { composition, connection, deadlineMillis, fork, identity, registry } = this.#options
+    const { composition, connection, deadlineMillis, fork, identity, registry, telemetry } = this.#options
     const { authToken, forwardedFor, input, name } = readRequested(request.payload)
     request.name = name
-    const answer = goOn(identity.view(authToken), (exit) =>
+    request.record = telemetry.served(request.id, name, request.receivedAt)
+    const made = goOn(identity.view(authToken), (exit) =>
       Exit.isFailure(exit)
         ? Effect.failCause(exit.cause)
         : dispatch(
@@ -185,6 +189,7 @@ export class Inbound {
             request
           )
     )
+    const answer = request.record.within(made)
     if (Exit.isExit(answer)) {
       this.#done(request, answer as Exit.Exit<Schema.Json | typeof COMPLETED, CallError>)
       return
@@ -215,10 +220,9 @@ export class Inbound {
     if (request.isAnswered || request.isOver) {
       this.#giveBack(request)
     } else if (Exit.isSuccess(exit)) {
-      this.#answer(
-        request,
+      const text =
         exit.value === COMPLETED ? Result.succeed(formatCompleted(request.id)) : formatResponded(request.id, exit.value)
-      )
+      this.#answer(request, text, Outcome.Ok)
     } else {
       const error = Cause.findErrorOption(exit.cause)
       this.#fail(request, error._tag === "Some" ? error.value : internal("internal error", request.name))
@@ -233,26 +237,32 @@ export class Inbound {
     } else {
       request.leaveQueue()
       request.hasEnded = true
+      const { name } = readRequested(request.payload)
+      request.record = this.#options.telemetry.served(request.id, name, request.receivedAt)
       this.#fail(request, timedOut(request.name))
     }
   }
 
   #fail(request: InboundRequest, error: CallError): void {
-    this.#answer(request, formatError(request.id, toPayload(error)))
+    this.#answer(request, formatError(request.id, toPayload(error)), error.code)
   }
 
-  #answer(request: InboundRequest, text: Result.Result<string, { readonly hint: string }>): void {
+  #answer(request: InboundRequest, text: Result.Result<string, { readonly hint: string }>, outcome: string): void {
     request.isAnswered = true
     if (request.deadline !== undefined) this.#options.deadlines.cancel(request.deadline)
+    let isEmergency = false
     let frame = Result.isSuccess(text) ? encodeFrame(text.success) : undefined
     if (Result.isFailure(text)) {
       const details = { operation: request.name, hint: text.failure.hint }
       this.#options.fork(Effect.logError("an answer is not JSON", details))
       frame = this.#emergency(request, "internal error")
+      isEmergency = true
     } else if (frame!.length - HEADER_BYTES > this.#options.maxFrame) {
       frame = this.#emergency(request, "response too large")
+      isEmergency = true
     }
     request.frame = frame
+    request.record?.end(isEmergency ? ProtocolCode.Internal : outcome)
     request.channel.writer.push(frame!, request)
   }
 
@@ -262,6 +272,7 @@ export class Inbound {
 
   #abort(request: InboundRequest): void {
     if (request.isOver) return
+    request.record?.end(Outcome.Aborted)
     if (request.frame !== undefined) request.channel.writer.drop(request.frame)
     request.items?.drop()
     if (!request.hasPermit) {
@@ -307,6 +318,8 @@ class InboundRequest implements FrameOwner, ItemSink, Keeper {
   receivedAt = 0
   deadline: Deadline | undefined = undefined
   fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  /** From the moment it has its permit. */
+  record: CallRecord | undefined = undefined
   /** Of a subscription whose handler has started. */
   items: ItemWriter | undefined = undefined
   /** Its answer, once there is one; of a subscription its end. */
@@ -351,6 +364,7 @@ class InboundRequest implements FrameOwner, ItemSink, Keeper {
   }
 
   write(items: ReadonlyArray<unknown>, encode: EncodeItem): Effect.Effect<void, CallError> {
+    this.record?.items(items.length)
     return this.items!.write(items, encode)
   }
 

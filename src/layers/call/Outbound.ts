@@ -5,13 +5,14 @@
  * back and settles its waiter once. What is called a call here may be a subscription, whose entry stays while items come.
  */
 import { randomUUID } from "node:crypto"
-import { Cause, Effect, Exit } from "effect"
-import { internal, timedOut } from "../../protocol/call/CallError.ts"
-import { formatAborted } from "../../protocol/call/Envelope.ts"
+import { Cause, Effect, Exit, type Schema } from "effect"
+import { type CallError, internal, ProtocolCode, timedOut } from "../../protocol/call/CallError.ts"
+import { formatAborted, readError } from "../../protocol/call/Envelope.ts"
 import { encodeFrame, HEADER_BYTES } from "../../protocol/call/Frame.ts"
 import { StreamCode } from "../../protocol/call/StreamCode.ts"
 import type { BiStream, ConnectionClosed, StreamLimit } from "../../services/Transport.ts"
 import { Allowance } from "./Allowance.ts"
+import { Outcome } from "./CallMetrics.ts"
 import { Channel, type ChannelEnd, type ChannelOwner } from "./Channel.ts"
 import type { Deadlines, Fork } from "./Deadlines.ts"
 import {
@@ -22,6 +23,7 @@ import {
   PendingCall,
   type SubscriptionOutcome
 } from "./PendingCall.ts"
+import type { ConnectionTelemetry } from "./Telemetry.ts"
 
 export interface OutboundOptions {
   readonly fork: Fork
@@ -37,6 +39,7 @@ export interface OutboundOptions {
   readonly sharedBodyMax: number
   readonly sharedStallMillis: number
   readonly streams: "shared" | "perCall"
+  readonly telemetry: ConnectionTelemetry
 }
 
 /** Frames that may wait on a stream for an abort to be added: a peer that reads nothing must not make us hold more. */
@@ -74,24 +77,22 @@ export class Outbound {
 
   /** Starts a call or a subscription; gives what gives it up. */
   call(request: CallRequest, outcome: CallOutcome | SubscriptionOutcome): Effect.Effect<void> {
-    if (this.#isClosed) {
-      outcome.failed(internal("connection closed", request.name))
-      return Effect.void
-    }
     const id = randomUUID()
+    const { deadlines, telemetry } = this.#options
+    const startedAt = deadlines.now()
+    const record = telemetry.made(id, request.name, request.operation, startedAt)
+    const refuse = (error: CallError): Effect.Effect<void> => {
+      record.end(error.code)
+      outcome.failed(error)
+      return Effect.void
+    }
+    if (this.#isClosed) return refuse(internal("connection closed", request.name))
     const text = request.format(id)
-    if (typeof text !== "string") {
-      outcome.failed(text)
-      return Effect.void
-    }
+    if (typeof text !== "string") return refuse(text)
     const frame = encodeFrame(text)
-    if (frame.length - HEADER_BYTES > this.#options.maxFrame) {
-      outcome.failed(internal("request too large", request.name))
-      return Effect.void
-    }
-    const call = new PendingCall(id, request, frame, outcome)
-    const { deadlines } = this.#options
-    call.startedAt = deadlines.now()
+    if (frame.length - HEADER_BYTES > this.#options.maxFrame) return refuse(internal("request too large", request.name))
+    const call = new PendingCall(id, request, frame, outcome, record)
+    call.startedAt = startedAt
     if (request.timeoutMillis !== undefined) {
       call.deadline = deadlines.add(request.timeoutMillis, () => this.#expired(call), call.startedAt)
     }
@@ -108,7 +109,7 @@ export class Outbound {
       })
     }
     return Effect.sync(() => {
-      if (this.#settle(call)) this.#abort(call)
+      if (this.#settle(call, Outcome.Aborted)) this.#abort(call)
     })
   }
 
@@ -123,7 +124,7 @@ export class Outbound {
     this.#answered[this.#answeredAt] = id
     this.#answeredAt = (this.#answeredAt + 1) % ANSWERED_KEPT
     this.#leaveShared(call, true)
-    this.#settle(call)
+    this.#settle(call, Outcome.Ok)
     this.#finishDedicated(call)
     call.outcome.responded(payload)
     return undefined
@@ -137,9 +138,10 @@ export class Outbound {
     bytes: number
   ): Effect.Effect<void> | undefined {
     call.itemCount++
+    call.record.items(1)
     if (call.itemCount === 1) this.#finishDedicated(call)
     if (channel === call.channel && channel.role === "dedicated") return items.offer(payload, bytes)
-    if (!items.offerShared(payload, bytes) && this.#settle(call)) {
+    if (!items.offerShared(payload, bytes) && this.#settle(call, ProtocolCode.Internal)) {
       this.#abort(call)
       call.outcome.failed(internal("subscription overflow", call.request.name))
     }
@@ -151,7 +153,7 @@ export class Outbound {
     const call = this.#pending.get(id)
     if (call === undefined) return
     this.#leaveShared(call, true)
-    this.#settle(call)
+    this.#settle(call, readError(payload as Schema.Json).code)
     this.#finishDedicated(call)
     call.outcome.refused(payload)
   }
@@ -163,7 +165,7 @@ export class Outbound {
       this.cancelled(id)
       return
     }
-    this.#settle(call)
+    this.#settle(call, Outcome.Ok)
     this.#finishDedicated(call)
     call.outcome.items.completed()
   }
@@ -182,7 +184,7 @@ export class Outbound {
     for (const call of this.#pending.values()) {
       if (call.channel !== channel) continue
       if (call.isAnsweredBy(end)) {
-        this.#settle(call)
+        this.#settle(call, Outcome.Ok)
         call.outcome.items?.completed()
       } else {
         this.#fail(call, messageOf(call, end))
@@ -256,19 +258,20 @@ export class Outbound {
   }
 
   #expired(call: PendingCall): void {
-    if (!this.#settle(call)) return
+    if (!this.#settle(call, ProtocolCode.Timeout)) return
     this.#abort(call)
     call.outcome.failed(timedOut(call.request.name))
   }
 
   #fail(call: PendingCall, message: string): void {
-    if (this.#settle(call)) call.outcome.failed(internal(message, call.request.name))
+    if (this.#settle(call, ProtocolCode.Internal)) call.outcome.failed(internal(message, call.request.name))
   }
 
   /** Takes the call out of everything. False: it was settled before. */
-  #settle(call: PendingCall): boolean {
+  #settle(call: PendingCall, outcome: string): boolean {
     if (call.isSettled) return false
     call.isSettled = true
+    call.record.end(outcome)
     if (call.deadline !== undefined) this.#options.deadlines.cancel(call.deadline)
     this.#pending.delete(call.id)
     this.#leaveShared(call, false)

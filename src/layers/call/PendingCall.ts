@@ -4,9 +4,11 @@
  */
 import type { Effect } from "effect"
 import type { CallError } from "../../protocol/call/CallError.ts"
+import type { ErasedOperation } from "../../protocol/call/Operation.ts"
 import type { Waiter } from "./Allowance.ts"
 import type { Channel, ChannelEnd } from "./Channel.ts"
 import type { Deadline } from "./Deadlines.ts"
+import type { CallRecord } from "./Telemetry.ts"
 
 interface Failing {
   readonly failed: (error: CallError) => void
@@ -35,6 +37,8 @@ export interface Items {
 
 export interface CallRequest {
   readonly name: string
+  /** Where the caller has the declaration. */
+  readonly operation?: ErasedOperation | undefined
   /** Undefined: it may take as long as it takes. */
   readonly timeoutMillis: number | undefined
   readonly isDedicated: boolean
@@ -51,6 +55,7 @@ export class PendingCall {
   readonly request: CallRequest
   readonly frame: Uint8Array
   readonly outcome: CallOutcome | SubscriptionOutcome
+  readonly record: CallRecord
   startedAt = 0
   deadline: Deadline | undefined = undefined
   waiter: Waiter | undefined = undefined
@@ -60,11 +65,18 @@ export class PendingCall {
   /** Items that came. */
   itemCount = 0
 
-  constructor(id: string, request: CallRequest, frame: Uint8Array, outcome: CallOutcome | SubscriptionOutcome) {
+  constructor(
+    id: string,
+    request: CallRequest,
+    frame: Uint8Array,
+    outcome: CallOutcome | SubscriptionOutcome,
+    record: CallRecord
+  ) {
     this.id = id
     this.request = request
     this.frame = frame
     this.outcome = outcome
+    this.record = record
   }
 
   /** Whether the end of its stream is its normal end: a query was asked for a stream and has answered. */

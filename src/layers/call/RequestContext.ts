@@ -5,7 +5,6 @@
  * itself an authority by providing one. A child that continues without its parent has a `Lineage`, which tells it and its
  * descendants that nobody waits for them any more.
  */
-import { randomUUID } from "node:crypto"
 import type { CapabilityBag } from "../../services/Capabilities.ts"
 import type { OperationContext } from "../../services/OperationContext.ts"
 import type { AbortPolicy } from "../../services/OperationEnv.ts"
@@ -137,6 +136,7 @@ export const rootContext = (registration: Registration, root: Root): Context =>
 /** What a composed child gets that is neither its registration's nor its parent's. */
 export interface Child {
   readonly parent: Context
+  readonly requestId: string
   readonly capabilities: CapabilityBag
   readonly abortPolicy: AbortPolicy
   readonly lineage: Lineage | undefined
@@ -144,11 +144,11 @@ export interface Child {
 
 export const childContext = (
   registration: Registration,
-  { abortPolicy, capabilities, lineage, parent }: Child
+  { abortPolicy, capabilities, lineage, parent, requestId }: Child
 ): Context =>
   new RequestContext(
     {
-      requestId: randomUUID(),
+      requestId,
       parentRequestId: parent.requestId,
       identity: parent.authority,
       authority: registration.authority,

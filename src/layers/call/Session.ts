@@ -31,6 +31,7 @@ import { Outbound } from "./Outbound.ts"
 import { ConnectionOverlay } from "./Overlay.ts"
 import type { SessionCarrier } from "./SessionCarrier.ts"
 import { makeSubscribe } from "./Subscription.ts"
+import type { CallTelemetry, ConnectionTelemetry } from "./Telemetry.ts"
 
 export interface SessionParts {
   readonly registry: OperationRegistry["Service"]
@@ -39,6 +40,7 @@ export interface SessionParts {
   readonly limits: CallLimits
   readonly graph: PeerGraph["Service"] | undefined
   readonly sessions: SessionSource["Service"] | undefined
+  readonly telemetry: CallTelemetry
 }
 
 export interface Session {
@@ -101,6 +103,7 @@ class CallSession implements Session {
   readonly #only: Channel | undefined
   readonly #overlay: ConnectionOverlay
   readonly #own: OwnPeer | undefined
+  readonly #telemetry: ConnectionTelemetry
   /** How long the other side is among the peers. */
   readonly #presence = Scope.makeUnsafe()
   readonly #done = Deferred.makeUnsafe<CloseReason>()
@@ -121,6 +124,7 @@ class CallSession implements Session {
     const budget = start.isProven ? limits.inputBudget : limits.inputBudgetUnproven
     this.#budget = new Allowance(Math.max(budget, this.#frameLimit))
     this.#streams = new Allowance(limits.maxStreams)
+    this.#telemetry = parts.telemetry.connection(carrier.info, start.identity?.id)
     const owner = this.#channelOwner()
     this.#only = carrier.multiStream ? undefined : new Channel("only", owner)
     if (this.#only !== undefined) this.#channels.add(this.#only)
@@ -135,7 +139,8 @@ class CallSession implements Session {
       maxFrame: this.#maxFrame,
       sharedBodyMax: limits.sharedBodyMax,
       sharedStallMillis: millis(limits.sharedStallAfter),
-      streams: options.streams ?? "shared"
+      streams: options.streams ?? "shared",
+      telemetry: this.#telemetry
     })
     const defaults = { timeoutMillis: millis(limits.callTimeout), authToken: options.authToken }
     const forward = makeForward(this.#outbound, { ...defaults, queue: limits, now: () => this.#deadlines.now() })
@@ -159,7 +164,8 @@ class CallSession implements Session {
       deadlineMillis: millis(limits.dispatchDeadline),
       maxFrame: this.#maxFrame,
       connection: () => this.connection,
-      composition: new Composition({ ...parts, own: this.#own })
+      composition: new Composition({ ...parts, own: this.#own }),
+      telemetry: this.#telemetry
     })
     this.connection = {
       info: carrier.info,
@@ -286,6 +292,7 @@ class CallSession implements Session {
       deadlines: this.#deadlines,
       frameLimit: () => this.#frameLimit,
       frameStallMillis: millis(this.#limits.frameStall),
+      handed: (bytes) => this.#telemetry.transmitted(bytes),
       announced: (channel, bytes) => this.#announced(channel, bytes),
       received: (channel, envelope, bytes) => this.#received(channel, envelope, bytes),
       ended: (channel, end) => this.#ended(channel, end),
@@ -308,6 +315,7 @@ class CallSession implements Session {
   }
 
   #received(channel: Channel, envelope: Envelope, bytes: number): Effect.Effect<void> | undefined {
+    this.#telemetry.received(bytes)
     if (envelope.type === EventType.Requested) return this.#inbound.requested(channel, envelope, bytes)
     this.#unreserve(channel)
     switch (envelope.type) {

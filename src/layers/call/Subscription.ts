@@ -26,6 +26,7 @@ export const makeSubscribe = (
     const token = options?.authToken ?? defaults.authToken
     const request: CallRequest = {
       name: forms.name,
+      operation: forms.operation,
       timeoutMillis: options?.timeout === undefined ? undefined : Duration.toMillis(options.timeout),
       isDedicated: true,
       isUntyped: forms.operation === undefined,

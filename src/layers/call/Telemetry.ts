@@ -5,28 +5,32 @@
  *
  * It only listens: nothing here can fail a call, and no peer learns of it.
  */
-import type { Clock, Context, Effect, Tracer } from "effect"
+import { type Clock, type Context, Effect, Stream, Tracer } from "effect"
+import { HEADER_BYTES } from "../../protocol/call/Frame.ts"
 import { type ErasedOperation, isOperationName } from "../../protocol/call/Operation.ts"
 import type { OperationRegistry } from "../../services/OperationRegistry.ts"
-import { callMetrics, type Declared, NAMES_MAX, type OperationSeries, type SideMetrics } from "./CallMetrics.ts"
-import { currentSpan, endSpan, installedTracer, startSpan, within } from "./CallSpans.ts"
+import type { ConnectionInfo } from "../../services/RemoteFilter.ts"
+import {
+  type Count,
+  callMetrics,
+  type Declared,
+  NAMES_MAX,
+  type OperationSeries,
+  type SideMetrics
+} from "./CallMetrics.ts"
+import { currentSpan, endSpan, installedTracer, outcomeOf, startSpan, within } from "./CallSpans.ts"
 
 /** Untyped names that own requests may bring along; more share `_OTHER`. An import makes the other node choose them. */
 const UNTYPED_NAMES_MAX = 1024
-
-/** Of a connection: what the spans of its calls say about it. Names and ids only. */
-export interface CallPeer {
-  readonly connectionId: string
-  readonly carrier: string
-  /** Of the connection identity. */
-  readonly peerId: string | undefined
-}
 
 export class CallTelemetry {
   readonly clock: Clock.Clock
   readonly tracer: Tracer.Tracer | undefined
   readonly server: SideMetrics
   readonly client: SideMetrics
+  /** Bytes of frames. */
+  readonly received: Count
+  readonly transmitted: Count
   readonly #registry: OperationRegistry["Service"]
   /** Codes of the operations that own requests named, by name. */
   readonly #named = new Map<string, ReadonlyArray<string>>()
@@ -35,14 +39,17 @@ export class CallTelemetry {
   constructor(context: Context.Context<never>, clock: Clock.Clock, registry: OperationRegistry["Service"]) {
     this.clock = clock
     this.tracer = installedTracer(context)
-    const { client, server } = callMetrics(context)
+    const { client, received, server, transmitted } = callMetrics(context)
     this.server = server
     this.client = client
+    this.received = received
+    this.transmitted = transmitted
     this.#registry = registry
   }
 
-  connection(peer: CallPeer): ConnectionTelemetry {
-    return new ConnectionTelemetry(this, peer)
+  /** `peerId` is the id of the connection identity. */
+  connection(info: ConnectionInfo, peerId: string | undefined): ConnectionTelemetry {
+    return new ConnectionTelemetry(this, info, peerId)
   }
 
   /** What this node offers. */
@@ -83,17 +90,27 @@ export class ConnectionTelemetry {
   readonly #telemetry: CallTelemetry
   readonly #attributes: Readonly<Record<string, string>>
 
-  constructor(telemetry: CallTelemetry, { carrier, connectionId, peerId }: CallPeer) {
+  constructor(telemetry: CallTelemetry, { carrier, id }: ConnectionInfo, peerId: string | undefined) {
     this.#telemetry = telemetry
     this.#attributes = {
-      "alknet.connection.id": connectionId,
+      "alknet.connection.id": id,
       "alknet.carrier": carrier,
       ...(peerId === undefined ? {} : { "alknet.peer.id": peerId })
     }
   }
 
-  /** A request of the other side. `startedAt` in milliseconds of the monotonic clock. */
-  served(requestId: string, name: string, startedAt: number): CallRecord {
+  /** A frame came whose body has so many bytes. */
+  received(bytes: number): void {
+    this.#telemetry.received.value += HEADER_BYTES + bytes
+  }
+
+  /** So many bytes of frames go out. */
+  transmitted(bytes: number): void {
+    this.#telemetry.transmitted.value += bytes
+  }
+
+  /** A request of the other side, or of a gateway. `startedAt` in milliseconds of the monotonic clock. */
+  served(requestId: string, name: string, startedAt: number, parent?: Tracer.AnySpan): CallRecord {
     const { clock, declaredHere, server, tracer } = this.#telemetry
     const series = server.operation(name, declaredHere)
     const span =
@@ -102,7 +119,7 @@ export class ConnectionTelemetry {
         : startSpan(tracer, clock, {
             name: "call.server",
             kind: "server",
-            parent: undefined,
+            parent,
             method: series.name,
             requestId,
             attributes: this.#attributes
@@ -167,19 +184,15 @@ export class CallRecord {
     return within(effect, this.#span)
   }
 
-  /** Bytes of a body. */
-  received(bytes: number): void {
-    this.#side.received.value += bytes
+  /** The same for what is served as a stream: it ends the call when it ends. */
+  withinStream<A, E>(stream: Stream.Stream<A, E>): Stream.Stream<A, E> {
+    const counted = Stream.onExit(stream, (exit) => Effect.sync(() => this.end(outcomeOf(exit))))
+    return this.#span === undefined ? counted : Stream.provideService(counted, Tracer.ParentSpan, this.#span)
   }
 
-  /** Bytes of a body. */
-  transmitted(bytes: number): void {
-    this.#side.transmitted.value += bytes
-  }
-
-  /** An item of a subscription. */
-  item(): void {
-    this.#series.item()
+  /** Items of a subscription. */
+  items(count: number): void {
+    this.#series.items(count)
   }
 
   /** Once, with `Outcome.Ok`, `Outcome.Aborted` or the code of the error; what comes later is ignored. */
