@@ -2,14 +2,30 @@
 import { describe } from "@effect/vitest"
 import { callProvider, chosenCallNames } from "../transport/registry.ts"
 import { callerCases } from "./callerCases.ts"
+import { compositionCases } from "./compositionCases.ts"
 import { contextCases } from "./contextCases.ts"
 import { endCases } from "./endCases.ts"
 import { gateCases } from "./gateCases.ts"
+import { importCases } from "./importCases.ts"
 import { outcomeCases } from "./outcomeCases.ts"
 import { streamCases } from "./streamCases.ts"
+import { subscriberCases } from "./subscriberCases.ts"
+import { subscriptionCases } from "./subscriptionCases.ts"
 import { wireCases } from "./wireCases.ts"
 
-const suites = [gateCases, outcomeCases, streamCases, wireCases, contextCases, callerCases, endCases]
+const suites = [
+  compositionCases,
+  importCases,
+  gateCases,
+  outcomeCases,
+  streamCases,
+  wireCases,
+  contextCases,
+  subscriptionCases,
+  subscriberCases,
+  callerCases,
+  endCases
+]
 
 for (const name of chosenCallNames()) {
   describe(`calls over ${name}`, () => {
