@@ -70,6 +70,11 @@ export * as SqliteCredentialStore from "./layers/store/SqliteCredentialStore.ts"
 export * as MemoryCredentialStore from "./layers/store/MemoryCredentialStore.ts"
 export * as OperationRegistryLayer from "./layers/OperationRegistry.ts"
 export * as ReloadingRegistry from "./layers/ReloadingRegistry.ts"
+
+// Operations as modules: load a user's file, again after each change, and serve what it exports.
+export * from "./services/ModuleError.ts"
+export * as ModuleLoader from "./layers/ModuleLoader.ts"
+export * as OperationModule from "./layers/OperationModule.ts"
 export * as SessionOverlayLayer from "./layers/SessionOverlay.ts"
 export * as PeerGraphLayer from "./layers/PeerGraph.ts"
 export * as ImportFrom from "./layers/ImportFrom.ts"

@@ -123,7 +123,8 @@ class Reader {
       case "null":
         return oneLine(type)
       default:
-        return oneLine("any")
+        // Effect's word for an object without members.
+        return oneLine(Object.hasOwn(schema, "not") ? "{}" : "any")
     }
   }
 

@@ -72,7 +72,10 @@ const report = (failure: Failure): Effect.Effect<ExitCode> => {
   const message = printable(failure.message)
   const text = wantsJson
     ? JSON.stringify({ error: { code, message, hint, ...(issues.length === 0 ? {} : { issues }) } })
-    : [`alknet: ${message}${hint === "" ? "" : ` (${hint})`}`, ...issues.map(issueLine)].join("\n")
+    : [
+        `alknet: ${issues.length === 0 ? message : "invalid input"}${hint === "" ? "" : ` (${hint})`}`,
+        ...issues.map(issueLine)
+      ].join("\n")
   return Effect.as(writeTo(process.stderr, `${text}\n`), exit)
 }
 

@@ -18,9 +18,9 @@ export interface Options {
   readonly endWithin?: Duration.Input
 }
 
-export interface ReloadingRegistry<in Version, out E, out R> {
+export interface ReloadingRegistry<in Version, in Own, out E, out R> {
   /** The registry of a node; begins with the first version. One node takes one. */
-  readonly layer: Layer.Layer<OperationRegistry, E, R>
+  readonly layer: (own: Own) => Layer.Layer<OperationRegistry, E, R>
   /** Builds the registry of this version and puts it in the place of the current one. Waits until there is a first one. */
   readonly exchange: (version: Version) => Effect.Effect<void, E>
 }
@@ -31,40 +31,41 @@ const SETTLE_WITHIN = Duration.seconds(1)
 /** What handlers may take to clean up after their subscription was ended. */
 const CLEAN_UP_WITHIN = Duration.seconds(2)
 
-/** `build` makes the registry of a version, such as what a module exports now. */
-export const make = <Version, E, R>(
+/** `build` makes the registry of a version, such as what a module exports now; `own` is what every version has. */
+export const make = <Version, Own, E, R>(
   first: Version,
-  build: (version: Version) => Layer.Layer<OperationRegistry, E, R>,
+  build: (version: Version, own: Own) => Layer.Layer<OperationRegistry, E, R>,
   options: Options = {}
-): Effect.Effect<ReloadingRegistry<Version, E, R>> =>
+): Effect.Effect<ReloadingRegistry<Version, Own, E, R>> =>
   Effect.sync(() => {
     const endWithin = options.endWithin ?? "60 seconds"
     const started = Deferred.makeUnsafe<(version: Version) => Effect.Effect<void, E>>()
-    const layer = Layer.effect(
-      OperationRegistry,
-      Effect.gen(function* () {
-        const scope = yield* Effect.scope
-        const environment = yield* Effect.context<R>()
-        const one = yield* Semaphore.make(1)
-        const open = (version: Version) => Effect.provideContext(openEdition(build(version), scope), environment)
-        let current = yield* open(first)
-        const exchange = (version: Version): Effect.Effect<void, E> =>
-          one.withPermit(
-            Effect.gen(function* () {
-              const next = yield* open(version)
-              const before = current
-              current = next
-              yield* Effect.forkIn(before.retire(endWithin), scope)
-            })
-          )
-        yield* Deferred.succeed(started, exchange)
-        return OperationRegistry.of({
-          get: (name) => current.registry.get(name),
-          admit: (...question) => current.registry.admit(...question),
-          visible: (view) => current.registry.visible(view)
+    const layer = (own: Own) =>
+      Layer.effect(
+        OperationRegistry,
+        Effect.gen(function* () {
+          const scope = yield* Effect.scope
+          const environment = yield* Effect.context<R>()
+          const one = yield* Semaphore.make(1)
+          const open = (version: Version) => Effect.provideContext(openEdition(build(version, own), scope), environment)
+          let current = yield* open(first)
+          const exchange = (version: Version): Effect.Effect<void, E> =>
+            one.withPermit(
+              Effect.gen(function* () {
+                const next = yield* open(version)
+                const before = current
+                current = next
+                yield* Effect.forkIn(before.retire(endWithin), scope)
+              })
+            )
+          yield* Deferred.succeed(started, exchange)
+          return OperationRegistry.of({
+            get: (name) => current.registry.get(name),
+            admit: (...question) => current.registry.admit(...question),
+            visible: (view) => current.registry.visible(view)
+          })
         })
-      })
-    )
+      )
     return { layer, exchange: (version) => Effect.flatMap(Deferred.await(started), (exchange) => exchange(version)) }
   })
 

@@ -44,7 +44,7 @@ const registryOf = ({ name, onClose, says, until }: Version): Layer.Layer<Operat
 const start = (first: Version) =>
   Effect.gen(function* () {
     const reloading = yield* ReloadingRegistry.make(first, registryOf)
-    const registry = Context.get(yield* Layer.build(reloading.layer), OperationRegistry)
+    const registry = Context.get(yield* Layer.build(reloading.layer(undefined)), OperationRegistry)
     const admitted = (name: string) =>
       Effect.map(
         Effect.suspend(() => registry.admit(view, name)),
