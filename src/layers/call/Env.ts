@@ -255,8 +255,9 @@ class RequestEnv implements OperationEnv {
       if (fiber === undefined) return resume(Effect.fail(internal("connection closed", name)))
       fiber.addObserver((exit) => {
         lineage.end()
-        const isCut = Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
-        resume(isCut ? Effect.fail(internal("connection closed", name)) : exit)
+        if (Exit.isSuccess(exit) || !Cause.hasInterruptsOnly(exit.cause)) return resume(exit)
+        // By the end of the connection, which interrupts the parent in the same turn: that comes first.
+        queueMicrotask(() => resume(Effect.fail(internal("connection closed", name))))
       })
       return Effect.sync(() => lineage.orphan())
     })
@@ -330,7 +331,8 @@ const typedError = (operation: ErasedOperation, error: CallError): unknown => {
 /** Ends an effect at its deadline, in milliseconds of the monotonic clock. */
 const until = <A>(deadline: number, effect: Effect.Effect<A, CallError>, name: string): Effect.Effect<A, CallError> =>
   Effect.flatMap(Clock.Clock, (clock) => {
-    const left = deadline - Number(clock.monotonicTimeNanosUnsafe()) / 1e6
-    const over = Effect.andThen(Effect.sleep(Duration.millis(Math.max(0, left))), Effect.fail(timedOut(name)))
-    return Effect.raceFirst(effect, over)
+    const left = Math.max(0, Math.ceil(deadline - Number(clock.monotonicTimeNanosUnsafe()) / 1e6))
+    const over = Effect.andThen(Effect.sleep(Duration.millis(left)), Effect.fail(timedOut(name)))
+    // Set before the child sets its own for the same time, so that it fires before.
+    return Effect.raceFirst(over, effect)
   })

@@ -2,20 +2,25 @@
 import { describe } from "@effect/vitest"
 import { callProvider, chosenCallNames } from "../transport/registry.ts"
 import { callerCases } from "./callerCases.ts"
+import { cascadeCases } from "./cascadeCases.ts"
 import { compositionCases } from "./compositionCases.ts"
 import { contextCases } from "./contextCases.ts"
 import { endCases } from "./endCases.ts"
 import { gateCases } from "./gateCases.ts"
 import { importCases } from "./importCases.ts"
 import { outcomeCases } from "./outcomeCases.ts"
+import { peerCases } from "./peerCases.ts"
 import { streamCases } from "./streamCases.ts"
 import { subscriberCases } from "./subscriberCases.ts"
 import { subscriptionCases } from "./subscriptionCases.ts"
+import { telemetryCases } from "./telemetryCases.ts"
 import { wireCases } from "./wireCases.ts"
 
 const suites = [
   compositionCases,
   importCases,
+  peerCases,
+  cascadeCases,
   gateCases,
   outcomeCases,
   streamCases,
@@ -24,7 +29,8 @@ const suites = [
   subscriptionCases,
   subscriberCases,
   callerCases,
-  endCases
+  endCases,
+  telemetryCases
 ]
 
 for (const name of chosenCallNames()) {
