@@ -43,7 +43,7 @@ export class OperationSeries {
   readonly name: string
   readonly #side: CallSide
   readonly #context: Context.Context<never>
-  readonly #durations = new Map<string, Metric.Histogram<number>>()
+  readonly #durations = new Map<string, Durations>()
   #items: Count | undefined = undefined
 
   constructor(name: string, side: CallSide, context: Context.Context<never>) {
@@ -62,20 +62,21 @@ export class OperationSeries {
   ended(outcome: string, seconds: number): void {
     let durations = this.#durations.get(outcome)
     if (durations === undefined) {
-      durations = Metric.histogram(`rpc.${this.#side}.call.duration`, {
-        description: DESCRIPTIONS[this.#side],
-        boundaries: DURATIONS,
-        attributes: {
+      durations = histogram(
+        `rpc.${this.#side}.call.duration`,
+        DESCRIPTIONS[this.#side],
+        {
           ...SYSTEM,
           "rpc.method": this.name,
           "rpc.response.status_code": outcome,
           ...(outcome === Outcome.Ok ? {} : { "error.type": outcome }),
           unit: "s"
-        }
-      })
+        },
+        this.#context
+      )
       this.#durations.set(outcome, durations)
     }
-    durations.updateUnsafe(seconds, this.#context)
+    durations.add(seconds)
   }
 
   items(count: number): void {
@@ -109,6 +110,47 @@ const counter = (
     modify: nothing
   })
   return count
+}
+
+/** A histogram that the registry reads when somebody asks. */
+class Durations {
+  readonly #counts = new Float64Array(DURATIONS.length + 1)
+  #sum = 0
+  #min = Number.POSITIVE_INFINITY
+  #max = Number.NEGATIVE_INFINITY
+
+  add(seconds: number): void {
+    let bucket = 0
+    while (bucket < DURATIONS.length && seconds > DURATIONS[bucket]!) bucket++
+    this.#counts[bucket]!++
+    this.#sum += seconds
+    if (seconds < this.#min) this.#min = seconds
+    if (seconds > this.#max) this.#max = seconds
+  }
+
+  get state(): Metric.HistogramState {
+    let count = 0
+    const buckets = DURATIONS.map((boundary, index): [number, number] => {
+      count += this.#counts[index]!
+      return [boundary, count]
+    })
+    return { buckets, count: count + this.#counts[DURATIONS.length]!, min: this.#min, max: this.#max, sum: this.#sum }
+  }
+}
+
+const histogram = (
+  id: string,
+  description: string,
+  attributes: Readonly<Record<string, string>>,
+  context: Context.Context<never>
+): Durations => {
+  const durations = new Durations()
+  Metric.registerUnsafe(Metric.histogram(id, { description, attributes, boundaries: DURATIONS }), context, {
+    get: () => durations.state,
+    update: nothing,
+    modify: nothing
+  })
+  return durations
 }
 
 /** The metrics of one side. */
