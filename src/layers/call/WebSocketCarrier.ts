@@ -2,8 +2,8 @@
  * A WebSocket as a message carrier, on either side: what `WebSocketClient` dialed or `WebSocketUpgrade` accepted.
  *
  * Plain callbacks of the socket; Effects only at the edge. Bounds: messages of `READ_AHEAD_BYTES` and one chunk of the socket
- * wait for the reader, then reading stops; a writer waits while more than `WRITE_AHEAD_BYTES` are unsent. There is no
- * compression. A message that grows beyond the limit of the session is refused while it comes, so that a stranger cannot
+ * wait for the reader, then reading stops; a writer waits while more than `WRITE_AHEAD_BYTES` are unsent, and for a turn of
+ * the event loop after each so many. There is no compression. A message that grows beyond the limit of the session is refused while it comes, so that a stranger cannot
  * make us hold what only a known peer may send.
  */
 import type { Duplex } from "node:stream"
@@ -63,6 +63,8 @@ export class WebSocketCarrier implements MessageCarrier {
   #queuedBytes = 0
   #end: ConnectionClosed | undefined = undefined
   #limit = MAX_BODY_BYTES
+  /** Bytes that were sent since a writer had to wait for a turn of the event loop. */
+  #turnBytes = 0
   /** Bytes that came since a message was complete. */
   #unfinishedBytes = 0
   #isMessageComplete = false
@@ -75,7 +77,7 @@ export class WebSocketCarrier implements MessageCarrier {
     this.#messages = new Waitable(() => this.#take())
     this.#room = new Waitable(() => {
       if (this.#end !== undefined) return Exit.fail(this.#end)
-      return socket.bufferedAmount <= WRITE_AHEAD_BYTES ? Exit.void : undefined
+      return this.#hasRoom ? Exit.void : undefined
     })
     this.receive = this.#messages.effect
     this.closed = Deferred.await(this.#closed)
@@ -90,14 +92,15 @@ export class WebSocketCarrier implements MessageCarrier {
       this.#ended({ by, ...read, reason: reason.toString("utf8") })
       Deferred.doneUnsafe(this.#gone, Exit.void)
     })
-    below?.on("data", this.#count)
+    below?.on("data", this.#meter)
   }
 
   readonly send = (message: Uint8Array): Effect.Effect<void, ConnectionClosed> =>
     Effect.suspend(() => {
       if (this.#end !== undefined) return Effect.fail(this.#end)
       this.#socket.send(message, this.#sent)
-      return this.#socket.bufferedAmount <= WRITE_AHEAD_BYTES ? Effect.void : this.#room.effect
+      this.#count(message.length + MESSAGE_COST_BYTES)
+      return this.#hasRoom ? Effect.void : this.#room.effect
     })
 
   readonly close = (code: number, reason: string): Effect.Effect<void> =>
@@ -118,10 +121,25 @@ export class WebSocketCarrier implements MessageCarrier {
   readonly limit = (bytes: number): void => {
     this.#limit = bytes
     // Up to here the socket counts by itself.
-    if (bytes >= MAX_BODY_BYTES) this.#below?.off("data", this.#count)
+    if (bytes >= MAX_BODY_BYTES) this.#below?.off("data", this.#meter)
   }
 
   readonly #sent = (): void => this.#room.wake()
+
+  get #hasRoom(): boolean {
+    return this.#turnBytes <= WRITE_AHEAD_BYTES && this.#socket.bufferedAmount <= WRITE_AHEAD_BYTES
+  }
+
+  /** The system takes megabytes at once: a writer that never waits would keep us from reading, aborts above all. */
+  #count(bytes: number): void {
+    const isOver = this.#turnBytes > WRITE_AHEAD_BYTES
+    this.#turnBytes += bytes
+    if (isOver || this.#turnBytes <= WRITE_AHEAD_BYTES) return
+    setImmediate(() => {
+      this.#turnBytes = 0
+      this.#room.wake()
+    })
+  }
 
   #came(message: Uint8Array | string): void {
     this.#isMessageComplete = true
@@ -141,7 +159,7 @@ export class WebSocketCarrier implements MessageCarrier {
   }
 
   /** Runs after the socket has taken the chunk. */
-  readonly #count = (chunk: Uint8Array): void => {
+  readonly #meter = (chunk: Uint8Array): void => {
     this.#unfinishedBytes = this.#isMessageComplete ? 0 : this.#unfinishedBytes + chunk.length
     this.#isMessageComplete = false
     if (this.#unfinishedBytes <= this.#limit + FRAMING_BYTES_MAX) return

@@ -1,11 +1,12 @@
 /** What only a WebSocket shows (call.md section 16.2), with the WebSocket client of the platform at the other end. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Queue, Schema } from "effect"
+import { Effect, Fiber, Queue, Schema, Stream } from "effect"
+import * as WebSocketClient from "../../../src/layers/call/WebSocketClient.ts"
 import { CALL_SUBPROTOCOL, offeredSubprotocols } from "../../../src/protocol/call/Upgrade.ts"
 import { Operation } from "../../../src/services/Operation.ts"
 import { OperationContext } from "../../../src/services/OperationContext.ts"
 import { OperationGroup } from "../../../src/services/OperationGroup.ts"
-import { leavesNothing } from "../transport/provider.ts"
+import { leavesNothing, turns } from "../transport/provider.ts"
 import { errorOf, outputOf, principal } from "./kit.ts"
 import { Back, Echo, external, operations } from "./operations.ts"
 import { browser, websocketNode } from "./websocketServer.ts"
@@ -77,6 +78,68 @@ describe("WebSocket", () => {
         assert.strictEqual((yield* receive).id, "kept")
         send("call.requested", "last", request("t/echo", 4))
         assert.strictEqual((yield* receive).id, "last")
+      })
+    )
+  )
+
+  it.live("CALL-130 a subscription streams: items, its end, and an abort that stops it while a call goes on", () =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const stopped = yield* Queue.unbounded<string>()
+        const Count = Operation.subscription("t/count", { input: Schema.Int, output: Schema.Int, ...external })
+        const Tick = Operation.subscription("t/tick", { output: Schema.String, ...external })
+        const group = OperationGroup.make(
+          Operation.implement(Count, (n) => Stream.range(1, n)),
+          Operation.implement(Tick, Stream.ensuring(Stream.forever(Stream.make("tick")), Queue.offer(stopped, "tick")))
+        )
+        const { url } = yield* websocketNode({ groups: [group, operations().group] })
+        const { receive, send } = yield* browser(url, [CALL_SUBPROTOCOL])
+        send("call.requested", "1", request("t/count", 3))
+        const events = yield* Effect.forEach([1, 2, 3, 4], () => receive)
+        assert.deepStrictEqual(
+          events.map(({ payload, type }) => [type, payload]),
+          [...[1, 2, 3].map((output) => ["call.responded", { output }]), ["call.completed", {}]]
+        )
+        send("call.requested", "2", request("t/tick", null))
+        yield* receive
+        send("call.aborted", "2", {})
+        assert.strictEqual(yield* Queue.take(stopped), "tick")
+        send("call.requested", "3", request("t/echo", "after"))
+        const answer = Effect.repeat(receive, { while: ({ id }) => id === "2" })
+        assert.deepStrictEqual((yield* answer).payload, { output: "after" })
+      })
+    )
+  )
+
+  it.live("CALL-130 CALL-117 a page that reads nothing holds the handler of its subscription back", () =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const given = { count: 0 }
+        const Flood = Operation.subscription("t/flood", { output: Schema.String, ...external })
+        const item = "x".repeat(64 * 1024)
+        const group = OperationGroup.make(
+          Operation.implement(
+            Flood,
+            Stream.range(1, 1000).pipe(
+              Stream.mapEffect(() => {
+                given.count++
+                return Effect.succeed(item)
+              })
+            )
+          )
+        )
+        const { url } = yield* websocketNode({ groups: [group] })
+        const page = yield* WebSocketClient.dial(url)
+        const body = { type: "call.requested", id: "1", payload: { operationId: "/t/flood" } }
+        yield* page.send(Buffer.from(JSON.stringify(body)))
+        yield* page.receive
+        yield* turns(50)
+        for (let index = 1; index < 1000; index++) {
+          yield* page.receive
+          // What both sides hold and the buffers of two loopback sockets: 16 MiB.
+          assert.isBelow(given.count - index, 256)
+        }
+        assert.include(String(yield* page.receive), '"call.completed"')
       })
     )
   )
