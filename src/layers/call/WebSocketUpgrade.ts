@@ -14,7 +14,7 @@
 import { type IncomingMessage, STATUS_CODES } from "node:http"
 import type { Duplex } from "node:stream"
 import { NodeWS } from "@effect/platform-node"
-import { Effect, Option, Redacted, Schema, type Scope } from "effect"
+import { Effect, Option, Redacted, Schema, type Scope, Stream, SubscriptionRef } from "effect"
 import { Alpn } from "../../protocol/Alpn.ts"
 import { CALL_SUBPROTOCOL, isOriginAllowed, subprotocolsOf, tokenOf } from "../../protocol/call/Upgrade.ts"
 import { nameOfCredential } from "../../protocol/identity/Credential.ts"
@@ -67,17 +67,31 @@ export const serve = (
     )
   ).pipe(Effect.catchTag("UpgradeRefused", ({ message }) => Effect.logDebug(message)))
 
-/** The carrier alone, which closes with the scope. */
+/** The carrier alone, which closes with the scope; it closes also when whoever was known here is not any more (ID-R31). */
 export const accept = (
   upgrade: UpgradeRequest,
   options: Options
 ): Effect.Effect<MessageCarrier, UpgradeRefused, Identity | Scope.Scope> =>
   Effect.acquireRelease(
     Effect.tapError(admit(upgrade, options), ({ status }) => Effect.sync(() => answer(upgrade.socket, status))),
-    (carrier) => carrier.close(GOING_AWAY, "")
+    ({ carrier }) => carrier.close(GOING_AWAY, "")
+  ).pipe(
+    Effect.tap(({ carrier, isStillWelcome }) => Effect.forkScoped(closeWhenUnknown(carrier, isStillWelcome))),
+    Effect.map(({ carrier }) => carrier)
+  )
+
+const closeWhenUnknown = (carrier: MessageCarrier, isStillWelcome: Effect.Effect<boolean>) =>
+  Effect.flatMap(Identity, ({ snapshot }) =>
+    SubscriptionRef.changes(snapshot).pipe(
+      Stream.mapEffect(() => isStillWelcome),
+      Stream.filter((isWelcome) => !isWelcome),
+      Stream.take(1),
+      Stream.runForEach(() => carrier.close(POLICY, ""))
+    )
   )
 
 const GOING_AWAY = 1001
+const POLICY = 1008
 const HTTP = Alpn.make("http/1.1")
 
 let connections = 0
@@ -96,15 +110,22 @@ const admit = Effect.fnUntraced(function* (upgrade: UpgradeRequest, { access, or
   const info = infoOf(request)
   const identity = yield* identify(info, tokenOf(headers))
   const principal = yield* identity
-  if (access !== "anonymous") {
-    if (principal === undefined) return yield* refuse(401, "nobody known asks")
-    if (access !== "known-peer" && !scopesMatch(principal.scopes, access.scope)) {
-      return yield* refuse(403, `the scope ${access.scope} is missing`)
-    }
-  }
-  const opened = yield* openSocket(upgrade)
-  return new WebSocketCarrier({ socket: opened, below: socket, info, identity })
+  const refused = refusalOf(access, principal)
+  if (refused !== undefined) return yield* refused
+  const carrier = new WebSocketCarrier({ socket: yield* openSocket(upgrade), below: socket, info, identity })
+  const isStillWelcome = Effect.map(
+    identity,
+    (now) => refusalOf(access, now) === undefined && (principal === undefined || now !== undefined)
+  )
+  return { carrier, isStillWelcome }
 })
+
+const refusalOf = (access: Access, principal: Principal | undefined): UpgradeRefused | undefined => {
+  if (access === "anonymous") return undefined
+  if (principal === undefined) return refuse(401, "nobody known asks")
+  if (access === "known-peer" || scopesMatch(principal.scopes, access.scope)) return undefined
+  return refuse(403, `the scope ${access.scope} is missing`)
+}
 
 /** Who shows the token, looked up anew whenever it runs; one that nobody has is refused now, and is anonymous later. */
 const identify = Effect.fnUntraced(function* (info: ConnectionInfo, token: string | undefined) {

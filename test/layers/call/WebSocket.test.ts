@@ -1,12 +1,19 @@
 /** WebSockets as carriers: who is let in, what waits where, what is refused while it comes, and how they end. */
+import { randomBytes } from "node:crypto"
 import { connect } from "node:net"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Queue, Redacted, Scope } from "effect"
+import { Context, Deferred, Effect, Fiber, Layer, Queue, Redacted, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as WebSocketClient from "../../../src/layers/call/WebSocketClient.ts"
 import * as WebSocketUpgrade from "../../../src/layers/call/WebSocketUpgrade.ts"
+import * as IdentityLayer from "../../../src/layers/Identity.ts"
+import { makeEphemeralIdentity } from "../../../src/layers/LocalIdentity.ts"
+import * as MemoryPeerStore from "../../../src/layers/store/MemoryPeerStore.ts"
+import { CloseCode } from "../../../src/protocol/CloseCode.ts"
 import { CALL_PATH, CALL_SUBPROTOCOL } from "../../../src/protocol/call/Upgrade.ts"
+import { hashToken, makeToken, tokenPrefix } from "../../../src/protocol/identity/Token.ts"
 import type { MessageCarrier } from "../../../src/services/Dispatcher.ts"
+import { ApiKey, PeerStore } from "../../../src/services/PeerStore.ts"
 import { listening } from "../../conformance/call/carriers.ts"
 import { people, principal } from "../../conformance/call/kit.ts"
 import { operations } from "../../conformance/call/operations.ts"
@@ -143,6 +150,41 @@ describe("the upgrade", () => {
         assert.include(yield* reasonOf("ws://127.0.0.1:1/alknet/call"), '"_tag":"Unreachable","code":"ECONNREFUSED"')
         assert.include(yield* reasonOf("https://127.0.0.1/"), "not a ws: or wss: URL")
         assert.include(yield* reasonOf("nonsense"), "not a ws: or wss: URL")
+      })
+    )
+  )
+
+  it.live("ID-R31 a session ends when the key of its token is revoked, and no other does", () =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const context = yield* Layer.build(
+          Layer.provideMerge(IdentityLayer.layer(yield* makeEphemeralIdentity), MemoryPeerStore.layer())
+        )
+        const store = Context.get(context, PeerStore)
+        const scope = yield* Effect.scope
+        const port = yield* listening((upgrade) =>
+          Effect.runFork(
+            Effect.exit(WebSocketUpgrade.accept(upgrade, { access: { scope: "web:call" } })).pipe(
+              Effect.provideService(Scope.Scope, scope),
+              Effect.provide(context)
+            )
+          )
+        )
+        const dial = Effect.fnUntraced(function* () {
+          const token = makeToken(randomBytes)
+          const prefix = tokenPrefix(token)
+          yield* store.addKey(ApiKey.make({ prefix, sha256: hashToken(token), scopes: ["web:*"] }))
+          const url = `ws://127.0.0.1:${port}${CALL_PATH}`
+          return { prefix, carrier: yield* WebSocketClient.dial(url, { authToken: Redacted.make(token) }) }
+        })
+        const [kept, revoked] = [yield* dial(), yield* dial()]
+        yield* store.removeKey(revoked.prefix)
+        const closed = yield* soon("the close", revoked.carrier.closed!)
+        assert.deepInclude(closed, { by: "peer", kind: "app", code: CloseCode.NoHandler })
+        yield* kept.carrier.send(Buffer.from("still open"))
+        const still = yield* Effect.forkChild(kept.carrier.closed!, { startImmediately: true })
+        yield* turns(20)
+        assert.isUndefined(still.pollUnsafe())
       })
     )
   )
