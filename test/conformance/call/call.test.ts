@@ -9,11 +9,13 @@ import { endCases } from "./endCases.ts"
 import { gateCases } from "./gateCases.ts"
 import { importCases } from "./importCases.ts"
 import { outcomeCases } from "./outcomeCases.ts"
+import { ownerCases } from "./ownerCases.ts"
 import { peerCases } from "./peerCases.ts"
 import { streamCases } from "./streamCases.ts"
 import { subscriberCases } from "./subscriberCases.ts"
 import { subscriptionCases } from "./subscriptionCases.ts"
 import { telemetryCases } from "./telemetryCases.ts"
+import { typedCases } from "./typedCases.ts"
 import { wireCases } from "./wireCases.ts"
 
 const suites = [
@@ -22,6 +24,8 @@ const suites = [
   peerCases,
   cascadeCases,
   gateCases,
+  ownerCases,
+  typedCases,
   outcomeCases,
   streamCases,
   wireCases,
