@@ -6,13 +6,13 @@
  * - `layer`, where there is one, provides what the handlers need. It may use what a node has: `Endpoint`, `Identity`,
  *   `Router`, `PeerStore`.
  */
-import { Cause, Effect, Layer, Result } from "effect"
+import { Cause, Effect, Layer, References } from "effect"
 import { ModuleError } from "../services/ModuleError.ts"
 import type { Implementation } from "../services/Operation.ts"
 import type { OperationGroup } from "../services/OperationGroup.ts"
 import { type OperationRegistry, RegistryError } from "../services/OperationRegistry.ts"
 import { lineWith } from "./moduleFailure.ts"
-import type { Needs } from "./NodeOperations.ts"
+import * as NodeOperations from "./NodeOperations.ts"
 import * as OperationRegistryLayer from "./OperationRegistry.ts"
 
 export interface OperationModule {
@@ -41,11 +41,11 @@ const isGroup = (value: unknown): value is OperationGroup<unknown> =>
   Array.isArray(value.implementations) &&
   value.implementations.every(isImplementation)
 
-/** What of the exports of a module is to be served. The first file is the module itself. */
-export const read = (
+/** What of the exports of a module is to be served, if a registry can be made of it. The first file is the module itself. */
+export const read = Effect.fn("OperationModule.read")(function* (
   exports: Readonly<Record<string, unknown>>,
   files: readonly [string, ...ReadonlyArray<string>]
-): Result.Result<OperationModule, ModuleError> => {
+): Effect.fn.Return<OperationModule, ModuleError> {
   const [file] = files
   const values = Object.values(exports)
   // What is exported by itself and in a group is the same operation.
@@ -56,24 +56,40 @@ export const read = (
     const problem = values.some(isDeclaration)
       ? "it exports declarations of operations, but none with a handler"
       : "it exports no operation"
-    const hint = "export an OperationGroup, or what Operation.implement gives"
-    return Result.fail(new ModuleError({ file, problem, hint }))
+    return yield* new ModuleError({
+      file,
+      problem,
+      hint: "export an OperationGroup, or what Operation.implement gives"
+    })
   }
   const { layer = Layer.empty } = exports
   if (!Layer.isLayer(layer)) {
     const hint = "it provides what the handlers need; leave it out where they need nothing"
-    return Result.fail(new ModuleError({ file, problem: 'its export "layer" is no Layer', hint }))
+    return yield* new ModuleError({ file, problem: 'its export "layer" is no Layer', hint })
   }
-  return Result.succeed({ files, group: { implementations: [...found] }, layer })
+  const module: OperationModule = { files, group: { implementations: [...found] }, layer }
+  yield* check(module)
+  return module
+})
+
+/** Makes a registry of it once, without what the handlers need: none of them runs. */
+const check = ({ files, group }: OperationModule): Effect.Effect<void, ModuleError> => {
+  const own = NodeOperations.group({ version: "", startedAt: 0 })
+  return Layer.build(OperationRegistryLayer.layer(own as OperationGroup<never>, group as OperationGroup<never>)).pipe(
+    Effect.scoped,
+    Effect.provideService(References.MinimumLogLevel, "None"),
+    Effect.catchCause((cause) => Effect.fail(unbuilt(files, cause))),
+    Effect.asVoid
+  )
 }
 
 /** The registry of a module's operations beside those of the node. */
 export const registry = (
   { files, group, layer }: OperationModule,
-  own: OperationGroup<Needs>
-): Layer.Layer<OperationRegistry, ModuleError, Needs> => {
+  own: OperationGroup<NodeOperations.Needs>
+): Layer.Layer<OperationRegistry, ModuleError, NodeOperations.Needs> => {
   // What is missing in it shows when it is built: a module that is loaded has no types any more.
-  const needs = layer as Layer.Layer<never, unknown, Needs>
+  const needs = layer as Layer.Layer<never, unknown, NodeOperations.Needs>
   return OperationRegistryLayer.layer(own, group as OperationGroup<never>).pipe(
     Layer.provide(needs),
     Layer.catchCause((cause) => Layer.effectContext(Effect.fail(unbuilt(files, cause))))

@@ -17,11 +17,12 @@ const pathOf = (place: string): string => {
   return withoutQuery.startsWith("file:") ? fileURLToPath(withoutQuery) : withoutQuery
 }
 
-/** Before the stack of a syntax error stand its place, lines of code up to the wrong one, and a mark below the column. */
+/** Before the stack of a syntax error stand its place, lines of code, and mostly a mark below the column. */
 const atSyntax = (stack: string): Place | undefined => {
-  const found = /^((?:file:\/\/)?\/[^\n]*):(\d+)\n(?:[^\n]*\n){1,8}?( *)\^/.exec(stack)
+  const found = /^((?:file:\/\/)?\/[^\n]*):(\d+)\n(?:(?:[^\n]+\n){1,8}?( *)\^)?/.exec(stack)
   if (found === null) return undefined
-  return { file: pathOf(found[1]!), line: Number(found[2]), column: found[3]!.length + 1 }
+  const place = { file: pathOf(found[1]!), line: Number(found[2]) }
+  return found[3] === undefined ? place : { ...place, column: found[3].length + 1 }
 }
 
 /** The first frame that belongs to a file of the user. */

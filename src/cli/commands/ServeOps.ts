@@ -32,7 +32,7 @@ const linesOf = ({ group }: OperationModule.OperationModule): ReadonlyArray<stri
 const openModule = Effect.fnUntraced(function* (file: string) {
   const loader = yield* ModuleLoader.make(file)
   const load = Effect.flatMap(loader.load, ({ exports }) =>
-    Effect.fromResult(OperationModule.read(exports, [file, ...loader.files().slice(1)]))
+    OperationModule.read(exports, [file, ...loader.files().slice(1)])
   )
   return { load, changed: loader.changed }
 })
