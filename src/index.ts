@@ -13,6 +13,7 @@ export { Fingerprint, fingerprintOfNode } from "./protocol/identity/Fingerprint.
 export { NodeId, type PeerKey } from "./protocol/identity/NodeId.ts"
 export { AccessControl } from "./protocol/call/AccessControl.ts"
 export { CallError } from "./protocol/call/CallError.ts"
+export { CALL_PATH, CALL_SUBPROTOCOL, offeredSubprotocols } from "./protocol/call/Upgrade.ts"
 export { type GenerateOptions, generateClient } from "./protocol/call/Codegen.ts"
 
 // A node and how it reaches others.
