@@ -57,6 +57,9 @@ export * from "./services/CallLimits.ts"
 // The assembly: a whole node over an identity, a peer store and a transport.
 export * as Node from "./layers/Node.ts"
 
+// What it tells to monitoring.
+export * as Telemetry from "./layers/Telemetry.ts"
+
 // The layers it is made of.
 export * as QuicTransport from "./layers/transport/QuicTransport.ts"
 export * as TlsTransport from "./layers/transport/TlsTransport.ts"
