@@ -82,6 +82,7 @@ export class SchemaText {
   readonly #names: Names
   /** The names of the definitions that were written, by what they say. */
   readonly #written = new Map<string, string>()
+  readonly #identifiers = new WeakMap<Definitions, Map<string, string | undefined>>()
   readonly #declarations: Array<string> = []
   /** How many definitions are being written: their own names may not be there yet. */
   #defining = 0
@@ -105,6 +106,7 @@ export class SchemaText {
     return this.#open<ReadonlyArray<Property> | string>(
       schema,
       (root) => {
+        if (isNode(schema) && isEmptyStruct(schema)) return []
         if (!isNode(schema) || own(schema, "type") !== "object") return "it is no object"
         const obstacle = obstacleOf(schema, [...CHOICES, ...SHAPING])
         return obstacle ?? this.#properties(schema, root, DEPTH_MAX)
@@ -125,6 +127,7 @@ export class SchemaText {
     if (node === false) return never
     if (!isNode(node)) return unknown("no schema")
     if (depth === 0) return unknown("nested too deeply")
+    if (isEmptyStruct(node)) return { runtime: "Schema.Struct({})", type: "{}" }
     const shaping = obstacleOf(node, SHAPING)
     if (shaping !== undefined) return unknown(shaping)
     const choices = CHOICES.filter((keyword) => Object.hasOwn(node, keyword))
@@ -216,10 +219,18 @@ export class SchemaText {
   #reference(reference: Schema.Json | undefined, root: Definitions): Written {
     const name = definitionOf(reference)
     if (name === undefined || !Object.hasOwn(root, name)) return unknown("a reference that leads nowhere")
-    if (isDirectCycle(name, root)) return unknown("a definition that is only itself")
-    const identifier = this.#define(name, root)
+    const identifier = this.#identifierOf(name, root)
+    if (identifier === undefined) return unknown("a definition that is only itself")
     if (this.#defining === 0) return { runtime: identifier, type: identifier }
     return { runtime: `Schema.suspend((): Schema.Codec<${identifier}> => ${identifier})`, type: identifier }
+  }
+
+  /** Found out once for each definition of a schema, however often that refers to it. */
+  #identifierOf(name: string, root: Definitions): string | undefined {
+    const known = this.#identifiers.get(root) ?? new Map<string, string | undefined>()
+    this.#identifiers.set(root, known)
+    if (!known.has(name)) known.set(name, isDirectCycle(name, root) ? undefined : this.#define(name, root))
+    return known.get(name)
   }
 
   #define(name: string, root: Definitions): string {
@@ -261,6 +272,12 @@ const recordOf = (type: string): string => `{ readonly [name: string]: ${type} }
 const obstacleOf = (node: Node, keywords: ReadonlyArray<string>): string | undefined => {
   const found = keywords.find((keyword) => Object.hasOwn(node, keyword))
   return found === undefined ? undefined : `${found} is not understood`
+}
+
+/** What a struct without members looks like from outside: anything but null. */
+const isEmptyStruct = (node: Node): boolean => {
+  const not = own(node, "not")
+  return isNode(not) && not["type"] === "null" && Object.keys(node).length + Object.keys(not).length === 2
 }
 
 const isSafeInteger = (node: Node): boolean =>
