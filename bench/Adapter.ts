@@ -9,6 +9,13 @@ export interface Server {
   readonly info: unknown
 }
 
+export interface ServeOptions {
+  /** What a client needs to reach another server of the same candidate, to which all calls are passed on. */
+  readonly worker?: never
+  /** So many operations more, which are there to be listed and described. */
+  readonly operations?: number
+}
+
 export interface Client {
   /** Opens a stream, sends the bytes, waits for all of them and the end; gives the number of bytes that came back. */
   readonly echo?: (bytes: Buffer) => Promise<number>
@@ -20,11 +27,19 @@ export interface Client {
   readonly call?: (text: string) => Promise<unknown>
   /** One call that the server refuses. */
   readonly denied?: () => Promise<unknown>
+  /** One call that is never answered; it fails, if at all, when the connection ends. */
+  readonly hold?: (text: string) => Promise<unknown>
+  /** One stream of so many items, each with this text; gives the sum of their lengths. */
+  readonly items?: (count: number, text: string) => Promise<number>
+  /** Makes the operations of the server callable here; gives their number. */
+  readonly importAll?: () => Promise<number>
+  /** One call whose handler calls another operation, and so on, ten deep. */
+  readonly composed?: (text: string) => Promise<unknown>
   readonly close: () => Promise<unknown>
 }
 
 export interface Adapter {
-  readonly serve: () => Promise<Server>
+  readonly serve: (options: ServeOptions) => Promise<Server>
   readonly connect: (info: never) => Promise<Client>
 }
 

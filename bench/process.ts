@@ -1,9 +1,9 @@
 /**
- * One side of a bench, in a process of its own: `server ADAPTER` or `client ADAPTER WORKLOAD SIZES INFO`. Figures and questions
- * about the server's CPU and memory travel over the IPC channel of `run.ts`.
+ * One side of a bench, in a process of its own: `server ADAPTER OPTIONS` or `client ADAPTER WORKLOAD SIZES INFO`. Figures and
+ * questions about the servers' CPU and memory travel over the IPC channel of `run.ts`.
  */
-import type { Adapter } from "./Adapter.ts"
-import { type Sizes, type WorkloadName, workloads } from "./workloads.ts"
+import type { Adapter, ServeOptions } from "./Adapter.ts"
+import { type Sizes, workloads } from "./workloads.ts"
 
 export type Message =
   | { readonly type: "ready"; readonly info: unknown }
@@ -12,12 +12,21 @@ export type Message =
   | { readonly type: "figures"; readonly figures: unknown }
   | { readonly type: "failed"; readonly error: string }
 
-const [role, name, workload, sizes, info] = process.argv.slice(2)
+const [role, name, ...parameters] = process.argv.slice(2)
 const send = (message: Message) => process.send?.(message)
+const failed = (error: unknown) =>
+  send({ type: "failed", error: error instanceof Error ? (error.stack ?? error.message) : String(error) })
 const { adapter } = (await import(`./adapters/${name}.ts`)) as { readonly adapter: Adapter }
 process.on("disconnect", () => process.exit(0))
-process.on("unhandledRejection", (error) => send({ type: "failed", error: String(error) }))
+process.on("unhandledRejection", failed)
 
+/** CPU seconds of this process. */
+const cpu = () => {
+  const { system, user } = process.cpuUsage()
+  return (user + system) / 1e6
+}
+
+/** Resident bytes after a collection. */
 const memory = async () => {
   for (let round = 0; round < 3; round++) {
     globalThis.gc?.()
@@ -26,15 +35,16 @@ const memory = async () => {
   return process.memoryUsage().rss
 }
 
-if (role === "server") {
-  const server = await adapter.serve()
+const serve = async (options: string) => {
+  const server = await adapter.serve(JSON.parse(options) as ServeOptions)
   process.on("message", async (message: Message) => {
     if (message.type !== "ask") return
-    const { system, user } = process.cpuUsage()
-    send({ type: "answer", id: message.id, value: message.what === "cpu" ? (user + system) / 1e6 : await memory() })
+    send({ type: "answer", id: message.id, value: message.what === "cpu" ? cpu() : await memory() })
   })
   send({ type: "ready", info: server.info })
-} else {
+}
+
+const measure = async (workload: string, sizes: string, info: string) => {
   const waiting = new Map<number, (value: number) => void>()
   let asked = 0
   const ask = (what: "cpu" | "memory") =>
@@ -45,16 +55,16 @@ if (role === "server") {
   process.on("message", (message: Message) => {
     if (message.type === "answer") waiting.get(message.id)?.(message.value)
   })
-  try {
-    const run = workloads[workload as WorkloadName]
-    const bench = {
-      adapter,
-      info: JSON.parse(info!) as never,
-      serverCpu: () => ask("cpu"),
-      serverMemory: () => ask("memory")
-    }
-    send({ type: "figures", figures: (await run(bench, JSON.parse(sizes!) as Sizes)) ?? null })
-  } catch (error) {
-    send({ type: "failed", error: error instanceof Error ? (error.stack ?? error.message) : String(error) })
+  const bench = {
+    adapter,
+    info: JSON.parse(info) as never,
+    cpu: async () => (await ask("cpu")) + cpu(),
+    serverMemory: () => ask("memory"),
+    clientMemory: memory
   }
+  send({ type: "figures", figures: await workloads[workload]!.run(bench, JSON.parse(sizes) as Sizes) })
 }
+
+const [first, second, third] = parameters
+const running = role === "server" ? serve(first!) : measure(first!, second!, third!)
+running.catch(failed)

@@ -1,29 +1,35 @@
 /**
- * `npm run bench [-- --only TEXT] [--runs N] [--seconds N] [--candidates a,b]`: runs every workload for every candidate, a fresh
- * server and client process for each run, prints one table and writes bench/results.json. Median of the runs, with the spread.
- * The candidates take turns within a workload, so that a busy moment of the machine does not hit one of them alone.
+ * `npm run bench [-- --only TEXT] [--runs N] [--seconds N] [--candidates a,b]`: runs every workload for every candidate that has
+ * what it needs, fresh processes for each run, prints one table and writes bench/results.json. Median of the runs, with the
+ * spread. The candidates take turns within a workload, so that a busy moment of the machine does not hit one of them alone.
  */
 import { type ChildProcess, execFileSync, fork } from "node:child_process"
 import { writeFileSync } from "node:fs"
 import { cpus } from "node:os"
 import { parseArgs } from "node:util"
+import { candidates, DEFAULT_CANDIDATES } from "./candidates.ts"
 import type { Message } from "./process.ts"
-import { type Figures, type Sizes, type WorkloadName, workloads } from "./workloads.ts"
+import { type Figures, type Sizes, workloads } from "./workloads.ts"
 
 const { values } = parseArgs({
   options: {
     only: { type: "string", default: "" },
-    runs: { type: "string", default: "5" },
-    seconds: { type: "string", default: "3" },
-    candidates: { type: "string", default: "alknet,transport,driver,grpc,http2,iroh,matrix" }
+    runs: { type: "string", default: "3" },
+    seconds: { type: "string", default: "1" },
+    candidates: { type: "string", default: DEFAULT_CANDIDATES }
   }
 })
 const RUNS = Number(values.runs)
-const LIMIT_MILLIS = 120_000
+const SECONDS = Number(values.seconds)
+/** What a run may take besides the time that it measures. */
+const LIMIT_MILLIS = 30_000
 const CANDIDATES = values.candidates.split(",")
+for (const candidate of CANDIDATES) {
+  if (candidates[candidate] === undefined) throw new Error(`no candidate ${candidate}: ${Object.keys(candidates)}`)
+}
 const HERE = new URL(".", import.meta.url).pathname
 
-const FAST: Sizes = { bulkBytes: 256 << 20, handshakes: 1000, connections: 500, seconds: Number(values.seconds) }
+const FAST: Sizes = { bulkBytes: 256 << 20, handshakes: 1000, connections: 500, seconds: SECONDS }
 const SIZES: Record<string, Sizes> = {
   iroh: { ...FAST, bulkBytes: 32 << 20, handshakes: 200, connections: 200 },
   matrix: { ...FAST, bulkBytes: 16 << 20, handshakes: 200, connections: 200 }
@@ -35,46 +41,64 @@ const start = (...parameters: ReadonlyArray<string>): ChildProcess =>
     stdio: ["ignore", "ignore", "inherit", "ipc"]
   })
 
-const once = (candidate: string, workload: WorkloadName): Promise<Figures | undefined> =>
+/** One run: the servers one after the other, the last of them is the client's; then the client. */
+const once = (candidate: string, name: string): Promise<Figures> =>
   new Promise((resolve, reject) => {
-    const server = start("server", candidate)
-    let client: ChildProcess | undefined
+    const { isThroughHub, serve } = workloads[name]!
+    const children: Array<ChildProcess> = []
     const end = (settle: () => void) => {
       clearTimeout(limit)
-      for (const child of [client, server]) {
-        child?.removeAllListeners()
-        child?.kill("SIGKILL")
+      for (const child of children) {
+        child.removeAllListeners()
+        child.kill("SIGKILL")
       }
       settle()
     }
-    const limit = setTimeout(() => end(() => reject(new Error("took too long"))), LIMIT_MILLIS)
-    const failed = (error: string) => end(() => reject(new Error(error)))
-    server.on("exit", (code) => failed(`server ended with ${code}`))
-    server.on("message", (message: Message) => {
-      if (message.type === "answer") client?.send(message)
-      if (message.type === "failed") failed(message.error)
-      if (message.type !== "ready") return
+    const limit = setTimeout(() => end(() => reject(new Error("took too long"))), LIMIT_MILLIS + 4000 * SECONDS)
+    const launch = (what: string, parameters: ReadonlyArray<string>, onMessage: (message: Message) => void) => {
+      const child = start(...parameters)
+      children.push(child)
+      child.on("exit", (code) => end(() => reject(new Error(`${what} ended with ${code}`))))
+      child.on("error", (error) => end(() => reject(error)))
+      child.on("message", (message: Message) =>
+        message.type === "failed" ? end(() => reject(new Error(message.error))) : onMessage(message)
+      )
+      return child
+    }
+    const servers: Array<ChildProcess> = []
+    const answers = new Map<number, Array<number>>()
+    /** The client gets the sum of what its servers answer. */
+    const answered = (client: ChildProcess | undefined, id: number, value: number) => {
+      const parts = [...(answers.get(id) ?? []), value]
+      answers.set(id, parts)
+      if (parts.length < servers.length) return
+      client?.send({ type: "answer", id, value: parts.reduce((sum, part) => sum + part, 0) } satisfies Message)
+    }
+    let client: ChildProcess | undefined
+    const server = (options: object, onReady: (info: unknown) => void) => {
+      servers.push(
+        launch("a server", ["server", candidate, JSON.stringify(options)], (message) => {
+          if (message.type === "answer") answered(client, message.id, message.value)
+          if (message.type === "ready") onReady(message.info)
+        })
+      )
+    }
+    const measure = (info: unknown) => {
       const sizes = JSON.stringify(SIZES[candidate] ?? FAST)
-      client = start("client", candidate, workload, sizes, JSON.stringify(message.info))
-      client.on("exit", (code) => failed(`client ended with ${code}`))
-      client.on("message", (message: Message) => {
-        if (message.type === "ask") server.send(message)
-        if (message.type === "failed") failed(message.error)
-        if (message.type === "figures") end(() => resolve((message.figures as Figures | null) ?? undefined))
+      client = launch("the client", ["client", candidate, name, sizes, JSON.stringify(info)], (message) => {
+        if (message.type === "ask") for (const one of servers) one.send(message)
+        if (message.type === "figures") end(() => resolve(message.figures as Figures))
       })
-    })
+    }
+    server(serve ?? {}, isThroughHub ? (worker) => server({ worker }, measure) : measure)
   })
 
 const median = (numbers: ReadonlyArray<number>) => {
   const sorted = [...numbers].sort((a, b) => a - b)
   return sorted[sorted.length >> 1] ?? Number.NaN
 }
-const medianOf = (runs: ReadonlyArray<Figures>, key: keyof Figures) =>
-  median(runs.flatMap((run) => (run[key] === undefined ? [] : [run[key]])))
-const spreadOf = (runs: ReadonlyArray<Figures>, key: keyof Figures): [number, number] => {
-  const numbers = runs.flatMap((run) => (run[key] === undefined ? [] : [run[key]]))
-  return [Math.min(...numbers), Math.max(...numbers)]
-}
+const figuresOf = (runs: ReadonlyArray<Figures>, key: keyof Figures) =>
+  runs.flatMap((run) => (run[key] === undefined ? [] : [run[key]]))
 const short = (value: number) =>
   Number.isNaN(value) ? "-" : value >= 100 ? Math.round(value).toLocaleString("en") : value.toPrecision(3)
 
@@ -87,7 +111,7 @@ interface Row {
   readonly p50Millis: number
   readonly p99Millis: number
   readonly cpu: number
-  readonly serverKb: number
+  readonly kb: number
 }
 
 /** A candidate that fails this often at a workload is left out of the rest of it. */
@@ -97,30 +121,31 @@ const rows: Array<Row> = []
 console.log(
   `${cpus().length} x ${cpus()[0]?.model}, Node ${process.version}, median of ${RUNS} runs [lowest..highest]\n`
 )
-console.log("| workload | candidate | rate (ops/s, MB/s) | p50 ms | p99 ms | CPU us/op (s/GB) | KB a connection |")
+console.log("| workload | candidate | rate (ops/s, MB/s) | p50 ms | p99 ms | CPU us/op (s/GB) | KB each |")
 console.log("|---|---|---|---|---|---|---|")
-for (const workload of Object.keys(workloads) as Array<WorkloadName>) {
+for (const [workload, { needs }] of Object.entries(workloads)) {
   if (!workload.includes(values.only)) continue
-  const measured = new Map<string, Array<Figures>>(CANDIDATES.map((candidate) => [candidate, []]))
+  const able = CANDIDATES.filter((candidate) => candidates[candidate]!.includes(needs))
+  const measured = new Map<string, Array<Figures>>(able.map((candidate) => [candidate, []]))
   const failures = new Map<string, number>()
   for (let run = 0; run < RUNS; run++) {
     for (const [candidate, figures] of measured) {
       if ((failures.get(candidate) ?? 0) >= FAILURES_MAX) continue
       try {
-        const result = await once(candidate, workload)
-        if (result !== undefined) figures.push(result)
+        figures.push(await once(candidate, workload))
       } catch (error) {
         failures.set(candidate, (failures.get(candidate) ?? 0) + 1)
         console.error(`${workload}: ${candidate}: ${error instanceof Error ? error.message : error}`)
       }
     }
   }
-  for (const [candidate, figures] of measured) {
-    if (figures.length === 0) continue
-    const [rate, p50Millis, p99Millis, cpu, serverKb] = (
-      ["rate", "p50Millis", "p99Millis", "cpu", "serverKb"] as const
-    ).map((key) => medianOf(figures, key)) as [number, number, number, number, number]
-    const spread = spreadOf(figures, Number.isNaN(rate) ? "serverKb" : "rate")
+  for (const [candidate, runs] of measured) {
+    if (runs.length === 0) continue
+    const [rate, p50Millis, p99Millis, cpu, kb] = (["rate", "p50Millis", "p99Millis", "cpu", "kb"] as const).map(
+      (key) => median(figuresOf(runs, key))
+    ) as [number, number, number, number, number]
+    const all = figuresOf(runs, Number.isNaN(rate) ? "kb" : "rate")
+    const spread: [number, number] = [Math.min(...all), Math.max(...all)]
     const inBrackets = ` [${short(spread[0])}..${short(spread[1])}]`
     const cells = [
       workload,
@@ -129,10 +154,10 @@ for (const workload of Object.keys(workloads) as Array<WorkloadName>) {
       short(p50Millis),
       short(p99Millis),
       short(cpu),
-      Number.isNaN(serverKb) ? "-" : short(serverKb) + inBrackets
+      Number.isNaN(kb) ? "-" : short(kb) + inBrackets
     ]
     console.log(`| ${cells.join(" | ")} |`)
-    rows.push({ workload, candidate, runs: figures.length, rate, spread, p50Millis, p99Millis, cpu, serverKb })
+    rows.push({ workload, candidate, runs: runs.length, rate, spread, p50Millis, p99Millis, cpu, kb })
   }
 }
 

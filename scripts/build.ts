@@ -1,7 +1,8 @@
 /**
  * `npm run build`: the library (JavaScript and declarations by tsc, in dist/) and the program (a bundle by esbuild, in
  * dist/cli/). What the program loads only sometimes stays in chunks of its own, so that a start pays for nothing it does
- * not use.
+ * not use. Beside the bundle the program is there as single modules too, over the library: a command that runs a user's
+ * module starts from them.
  */
 import { execFileSync } from "node:child_process"
 import { globSync, readFileSync, rmSync, writeFileSync } from "node:fs"
@@ -34,6 +35,8 @@ execFileSync(
     stdio: "inherit"
   }
 )
+// Nobody imports the program.
+for (const path of globSync("cli/**/*.{d.ts,js.map}", { cwd: dist })) rmSync(join(dist, path))
 // tsc writes .js into imports of the code, but leaves the names of threads and the declarations as they were.
 const rewrite = (pattern: string, from: RegExp, to: string): void => {
   for (const path of globSync(pattern, { cwd: dist }).map((found) => join(dist, found))) {

@@ -2,7 +2,7 @@
 # Installs what is missing: the packages of the lockfile, with --foreign the programs that the interop tests use, and with
 # --bench what the benchmarks measure beside us.
 #
-# A foreign program that cannot be installed is named and counted, never fatal: its tests are skipped and counted too.
+# A foreign program that cannot be installed is named and counted, never fatal: its tests say so themselves.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -21,7 +21,7 @@ install .
 [ "${1:-}" = "--foreign" ] || exit 0
 
 # program:package of Debian. Only what a test starts.
-foreign="git:git curl:curl ssh:openssh-client openssl:openssl"
+foreign="git:git curl:curl ssh:openssh-client openssl:openssl python3:python3"
 wanted=
 for pair in $foreign; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || wanted="$wanted ${pair#*:}"
@@ -37,7 +37,7 @@ missing=0
 for pair in $foreign; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || {
     missing=$((missing + 1))
-    echo "missing foreign program: ${pair%%:*} (its tests will be skipped)" >&2
+    echo "missing foreign program: ${pair%%:*} (its tests cannot run)" >&2
   }
 done
 [ "$missing" = 0 ] || echo "$missing foreign programs missing" >&2

@@ -13,6 +13,8 @@ export { Fingerprint, fingerprintOfNode } from "./protocol/identity/Fingerprint.
 export { NodeId, type PeerKey } from "./protocol/identity/NodeId.ts"
 export { AccessControl } from "./protocol/call/AccessControl.ts"
 export { CallError } from "./protocol/call/CallError.ts"
+export { CALL_PATH, CALL_SUBPROTOCOL, offeredSubprotocols } from "./protocol/call/Upgrade.ts"
+export { type GenerateOptions, generateClient } from "./protocol/call/Codegen.ts"
 
 // A node and how it reaches others.
 export * from "./services/Transport.ts"
@@ -32,6 +34,10 @@ export { makeLocalIdentity, type NodeKeyPair } from "./layers/LocalIdentity.ts"
 export * from "./services/Operation.ts"
 export * from "./services/OperationGroup.ts"
 export * from "./services/OperationContext.ts"
+export * from "./services/OperationEnv.ts"
+export * from "./services/SessionSource.ts"
+export * from "./services/ImportOverlay.ts"
+export * from "./services/PeerGraph.ts"
 export {
   type Admission,
   type CallerView,
@@ -39,15 +45,20 @@ export {
   type Registration as OperationRegistration,
   RegistryError
 } from "./services/OperationRegistry.ts"
+export * from "./services/Ownership.ts"
 export * from "./services/RemoteFilter.ts"
 export * from "./services/Dispatcher.ts"
 export * from "./services/CallHandler.ts"
 export * from "./services/CallClient.ts"
 export * from "./services/CallConnection.ts"
+export * from "./services/CallPeers.ts"
 export * from "./services/CallLimits.ts"
 
 // The assembly: a whole node over an identity, a peer store and a transport.
 export * as Node from "./layers/Node.ts"
+
+// What it tells to monitoring.
+export * as Telemetry from "./layers/Telemetry.ts"
 
 // The layers it is made of.
 export * as QuicTransport from "./layers/transport/QuicTransport.ts"
@@ -62,10 +73,23 @@ export * as MemoryPeerStore from "./layers/store/MemoryPeerStore.ts"
 export * as SqliteCredentialStore from "./layers/store/SqliteCredentialStore.ts"
 export * as MemoryCredentialStore from "./layers/store/MemoryCredentialStore.ts"
 export * as OperationRegistryLayer from "./layers/OperationRegistry.ts"
+export * as ReloadingRegistry from "./layers/ReloadingRegistry.ts"
+
+// Operations as modules: load a user's file, again after each change, and serve what it exports.
+export * from "./services/ModuleError.ts"
+export * as ModuleLoader from "./layers/ModuleLoader.ts"
+export * as OperationModule from "./layers/OperationModule.ts"
+export * as SessionOverlayLayer from "./layers/SessionOverlay.ts"
+export * as PeerGraphLayer from "./layers/PeerGraph.ts"
+export * as ImportFrom from "./layers/ImportFrom.ts"
 export * as DispatcherLayer from "./layers/call/Dispatcher.ts"
+export * as WebSocketClient from "./layers/call/WebSocketClient.ts"
+export * as WebSocketUpgrade from "./layers/call/WebSocketUpgrade.ts"
 export * as CallHandlerLayer from "./layers/handlers/CallHandler.ts"
 export * as JoinHandler from "./layers/handlers/JoinHandler.ts"
 export * as CallClientLayer from "./layers/CallClient.ts"
+export * as CallPeersLayer from "./layers/CallPeers.ts"
+export * as Client from "./layers/Client.ts"
 export * as NodeOperations from "./layers/NodeOperations.ts"
 export * as Invite from "./layers/Invite.ts"
 export * as Join from "./layers/Join.ts"

@@ -1,5 +1,8 @@
-/** @grpc/grpc-js with mutual TLS: unary calls, client streaming for bulk, one bidirectional call for frames. */
-import { type Adapter, CHUNK, count64, HOST } from "../Adapter.ts"
+/**
+ * @grpc/grpc-js with mutual TLS: unary calls, client streaming for bulk, server streaming for items, one bidirectional call for
+ * frames.
+ */
+import { type Adapter, CHUNK, type Client, count64, HOST } from "../Adapter.ts"
 import { type Certificate, makeCertificate } from "../certificates.ts"
 
 type Callback<A> = (error: Error | null, value: A) => void
@@ -13,6 +16,8 @@ interface Stub {
   readonly echo: (bytes: Buffer, done: Callback<Buffer>) => void
   readonly call: (bytes: Buffer, done: Callback<Buffer>) => void
   readonly denied: (bytes: Buffer, done: Callback<Buffer>) => void
+  readonly hold: (bytes: Buffer, done: Callback<Buffer>) => void
+  readonly items: (bytes: Buffer) => Stream
   readonly up: (done: Callback<Buffer>) => Stream
   readonly bidi: () => Stream
   readonly waitForReady: (deadline: number, done: (error?: Error) => void) => void
@@ -55,25 +60,111 @@ const service = {
   echo: method("echo", false, false),
   call: method("call", false, false),
   denied: method("denied", false, false),
+  hold: method("hold", false, false),
+  items: method("items", false, true),
   up: method("up", true, false),
   bidi: method("bidi", true, true)
 }
+const text = (text: string) => Buffer.from(JSON.stringify({ text }))
+const textOf = (bytes: Buffer) => (JSON.parse(bytes.toString()) as { readonly text: string }).text
+
 interface Info {
   readonly port: number
   readonly server: Certificate
   readonly client: Certificate
 }
 
+const dial = async ({ client, port, server }: Info): Promise<Client> => {
+  const Client = grpc.makeClientConstructor(service, "Bench")
+  const stub = new Client(
+    `${HOST}:${port}`,
+    grpc.credentials.createSsl(Buffer.from(server.cert), Buffer.from(client.key), Buffer.from(client.cert)),
+    { "grpc.ssl_target_name_override": server.name, "grpc.use_local_subchannel_pool": 1 }
+  )
+  await new Promise<void>((resolve, reject) =>
+    stub.waitForReady(Date.now() + 5000, (error) => (error === undefined || error === null ? resolve() : reject(error)))
+  )
+  const unary = (name: "echo" | "call" | "hold", bytes: Buffer) =>
+    new Promise<Buffer>((resolve, reject) =>
+      stub[name](bytes, (error, answer) => (error === null ? resolve(answer) : reject(error)))
+    )
+  return {
+    echo: async (bytes) => (await unary("echo", bytes)).length,
+    call: async (said) => ({ text: textOf(await unary("call", text(said))) }),
+    denied: () => new Promise((resolve) => stub.denied(Buffer.from("{}"), (error) => resolve(error))),
+    hold: (said) => unary("hold", text(said)),
+    items: (count, said) =>
+      new Promise((resolve, reject) => {
+        let length = 0
+        const call = stub.items(Buffer.from(JSON.stringify({ count, text: said })))
+        call.on("data", (item) => {
+          length += textOf(item).length
+        })
+        call.on("end", () => resolve(length))
+        call.on("error", reject)
+      }),
+    upload: (bytes) =>
+      new Promise((resolve, reject) => {
+        const call = stub.up((error, answer) =>
+          error === null ? resolve(Number(answer.readBigUInt64BE())) : reject(error)
+        )
+        let left = bytes
+        const go = () => {
+          while (left > 0) {
+            const chunk = left >= CHUNK.length ? CHUNK : CHUNK.subarray(0, left)
+            left -= chunk.length
+            if (!call.write(chunk)) {
+              call.once("drain", go)
+              return
+            }
+          }
+          call.end()
+        }
+        go()
+      }),
+    openFramed: async () => {
+      const call = stub.bidi()
+      const waiting: Array<(length: number) => void> = []
+      call.on("data", (chunk) => waiting.shift()?.(chunk.length))
+      call.on("error", () => {})
+      return (bytes) =>
+        new Promise<number>((resolve) => {
+          waiting.push(resolve)
+          call.write(bytes)
+        })
+    },
+    close: async () => stub.close()
+  }
+}
+
 export const adapter: Adapter = {
-  serve: async () => {
+  serve: async ({ worker }) => {
+    const next = worker === undefined ? undefined : await dial(worker)
     const own = await makeCertificate()
     const client = await makeCertificate()
     const server = new grpc.Server({ "grpc.max_receive_message_length": -1 })
     server.addService(service, {
       echo: (call: { request: Buffer }, done: Callback<Buffer>) => done(null, call.request),
-      call: (call: { request: Buffer }, done: Callback<Buffer>) => {
-        const { text } = JSON.parse(call.request.toString()) as { text: string }
-        done(null, Buffer.from(JSON.stringify({ text })))
+      call: async (call: { request: Buffer }, done: Callback<Buffer>) => {
+        const said = textOf(call.request)
+        if (next === undefined) return done(null, text(said))
+        const answer = (await next.call!(said)) as { readonly text: string }
+        done(null, text(answer.text))
+      },
+      hold: () => {},
+      items: (call: Stream & { request: Buffer }) => {
+        const { count, text: said } = JSON.parse(call.request.toString()) as { count: number; text: string }
+        let left = count
+        const go = () => {
+          for (; left > 0; left--) {
+            if (call.write(text(said))) continue
+            left--
+            call.once("drain", go)
+            return
+          }
+          call.end()
+        }
+        go()
       },
       denied: (_: unknown, done: (error: object) => void) => done({ code: 7, message: "denied" }),
       up: (call: Stream, done: Callback<Buffer>) => {
@@ -95,57 +186,5 @@ export const adapter: Adapter = {
     )
     return { info: { port, server: own, client } }
   },
-  connect: async ({ client, port, server }: Info) => {
-    const Client = grpc.makeClientConstructor(service, "Bench")
-    const stub = new Client(
-      `${HOST}:${port}`,
-      grpc.credentials.createSsl(Buffer.from(server.cert), Buffer.from(client.key), Buffer.from(client.cert)),
-      { "grpc.ssl_target_name_override": server.name, "grpc.use_local_subchannel_pool": 1 }
-    )
-    await new Promise<void>((resolve, reject) =>
-      stub.waitForReady(Date.now() + 5000, (error) =>
-        error === undefined || error === null ? resolve() : reject(error)
-      )
-    )
-    const unary = (name: "echo" | "call", bytes: Buffer) =>
-      new Promise<Buffer>((resolve, reject) =>
-        stub[name](bytes, (error, answer) => (error === null ? resolve(answer) : reject(error)))
-      )
-    return {
-      echo: async (bytes) => (await unary("echo", bytes)).length,
-      call: async (text) => JSON.parse((await unary("call", Buffer.from(JSON.stringify({ text })))).toString()),
-      denied: () => new Promise((resolve) => stub.denied(Buffer.from("{}"), (error) => resolve(error))),
-      upload: (bytes) =>
-        new Promise((resolve, reject) => {
-          const call = stub.up((error, answer) =>
-            error === null ? resolve(Number(answer.readBigUInt64BE())) : reject(error)
-          )
-          let left = bytes
-          const go = () => {
-            while (left > 0) {
-              const chunk = left >= CHUNK.length ? CHUNK : CHUNK.subarray(0, left)
-              left -= chunk.length
-              if (!call.write(chunk)) {
-                call.once("drain", go)
-                return
-              }
-            }
-            call.end()
-          }
-          go()
-        }),
-      openFramed: async () => {
-        const call = stub.bidi()
-        const waiting: Array<(length: number) => void> = []
-        call.on("data", (chunk) => waiting.shift()?.(chunk.length))
-        call.on("error", () => {})
-        return (bytes) =>
-          new Promise<number>((resolve) => {
-            waiting.push(resolve)
-            call.write(bytes)
-          })
-      },
-      close: async () => stub.close()
-    }
-  }
+  connect: dial
 }

@@ -23,7 +23,7 @@ export const adapter: Adapter = {
       session.setLocalWindowSize(WINDOW)
       session.on("error", () => {})
     })
-    server.on("stream", (stream) => {
+    server.on("stream", (stream: http2.ServerHttp2Stream) => {
       stream.respond({ ":status": 200 })
       stream.on("error", () => {})
       const side = new ServerStream(

@@ -5,11 +5,11 @@
  * shown as an incident number, its text goes to the log at level trace only, because nobody has checked it for secrets.
  */
 import { randomBytes } from "node:crypto"
-import { Cause, Effect, Option } from "effect"
+import { Cause, Effect, Option, Schema } from "effect"
 import { CloseCode, closeCodeName } from "../protocol/CloseCode.ts"
 import { CallError } from "../protocol/call/CallError.ts"
 import { type CloseReason, ConnectionClosed, DialError } from "../services/Transport.ts"
-import { denied, type ExitCode, Failure, failed, unreachable } from "./Failure.ts"
+import { denied, type ExitCode, Failure, failed, type InputIssue, unreachable } from "./Failure.ts"
 import { printable, printableShort } from "./Printable.ts"
 
 /** `VaultAbsent` -> `VAULT_ABSENT`. */
@@ -96,11 +96,38 @@ export const explainCall = (error: CallError): Failure => {
     case "TIMEOUT":
       return unreachable(message, "try again, or with a longer --timeout")
     case "INVALID_INPUT":
-      return failed(error.code, message, "alknet ops PEER OPERATION shows what it takes")
+      return new Failure({
+        code: error.code,
+        message,
+        hint: "alknet ops PEER OPERATION shows what it takes",
+        exit: 1,
+        issues: issuesOf(error.details)
+      })
     default:
       return failed(printableShort(error.code), message, incidentHint(error))
   }
 }
+
+/** What another node says of an input: as many as the protocol has, whatever else is in there. */
+const issuesOf = (details: CallError["details"]): ReadonlyArray<InputIssue> =>
+  Option.match(decodeIssues(details), {
+    onNone: () => [],
+    onSome: ({ issues }) =>
+      issues.slice(0, ISSUES_MAX).map(({ message, path }) => ({
+        path: path.map((step) => (typeof step === "string" ? printableShort(step) : step)),
+        message: printableShort(message)
+      }))
+  })
+
+const ISSUES_MAX = 20
+
+const decodeIssues = Schema.decodeUnknownOption(
+  Schema.Struct({
+    issues: Schema.Array(
+      Schema.Struct({ path: Schema.Array(Schema.Union([Schema.String, Schema.Finite])), message: Schema.String })
+    )
+  })
+)
 
 const incidentHint = (error: CallError): string => {
   const details = error.details

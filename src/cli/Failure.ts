@@ -9,12 +9,20 @@
  * | 3 | denied by the other side |
  * | 4 | the other side cannot be reached |
  * | 130 | interrupted |
+ * | 141 | whoever read standard output has gone, as if SIGPIPE had ended the command |
  *
  * The typed errors of services become a `Failure` in Explain.ts; commands make one directly for what only they can know.
  */
 import { Data } from "effect"
 
-export type ExitCode = 1 | 2 | 3 | 4 | 130
+export type ExitCode = 1 | 2 | 3 | 4 | 130 | 141
+
+/** What is wrong with one part of an input. */
+export interface InputIssue {
+  /** Names of members and places in arrays, from the outside in; empty for the whole input. */
+  readonly path: ReadonlyArray<string | number>
+  readonly message: string
+}
 
 export class Failure extends Data.TaggedError("Failure")<{
   /** Stable, upper case: what a program compares. */
@@ -24,6 +32,8 @@ export class Failure extends Data.TaggedError("Failure")<{
   /** What to do; may be empty. */
   readonly hint: string
   readonly exit: ExitCode
+  /** Shown one a line. */
+  readonly issues?: ReadonlyArray<InputIssue>
 }> {}
 
 /** Something failed on this side. */

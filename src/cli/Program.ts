@@ -4,6 +4,7 @@
 import { Effect } from "effect"
 import { Argument, Command } from "effect/cli"
 import { call } from "./commands/Call.ts"
+import { codegen } from "./commands/Codegen.ts"
 import { config } from "./commands/Config.ts"
 import { doctor } from "./commands/Doctor.ts"
 import { id } from "./commands/Id.ts"
@@ -15,6 +16,7 @@ import { ops } from "./commands/Ops.ts"
 import { peers } from "./commands/Peers.ts"
 import { ping } from "./commands/Ping.ts"
 import { proxy } from "./commands/Proxy.ts"
+import { serveOps } from "./commands/ServeOps.ts"
 import { status } from "./commands/Status.ts"
 import { unlock } from "./commands/Unlock.ts"
 import { up } from "./commands/Up.ts"
@@ -65,9 +67,9 @@ export const program = Command.make("alknet").pipe(
     { command: "alknet call desk services/list", description: "call an operation of a peer" }
   ]),
   Command.withSubcommands([
-    { group: "Node", commands: [up, id, status, unlock, lock, vault, config] },
+    { group: "Node", commands: [up, serveOps, id, status, unlock, lock, vault, config] },
     { group: "Access", commands: [invite, join, peers, keys] },
-    { group: "Peers", commands: [call, ops, ping, proxy] },
+    { group: "Peers", commands: [call, ops, codegen, ping, proxy] },
     { group: "Help", commands: [doctor, help, completions] }
   ]),
   Command.provide(Output.layer),

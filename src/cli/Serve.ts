@@ -6,6 +6,7 @@ import { makeReport } from "../layers/ControlReport.ts"
 import * as ControlServer from "../layers/ControlServer.ts"
 import { issueInvite } from "../layers/Invite.ts"
 import type { ServedAlpn } from "../layers/Node.ts"
+import type { Needs } from "../layers/NodeOperations.ts"
 import type { Config } from "../protocol/Config.ts"
 import { nodeIdFromText } from "../protocol/identity/NodeId.ts"
 import { formatSocketAddress, type SocketAddress } from "../protocol/SocketAddress.ts"
@@ -13,6 +14,9 @@ import { AuditLog } from "../services/AuditLog.ts"
 import { ControlError, type NodeReport } from "../services/Control.ts"
 import { Endpoint } from "../services/Endpoint.ts"
 import type { Identity } from "../services/Identity.ts"
+import type { ModuleError } from "../services/ModuleError.ts"
+import type { OperationGroup } from "../services/OperationGroup.ts"
+import type { OperationRegistry } from "../services/OperationRegistry.ts"
 import type { PeerStore } from "../services/PeerStore.ts"
 import { dialableAddresses } from "./Addresses.ts"
 import { failed } from "./Failure.ts"
@@ -22,6 +26,7 @@ import { openVault } from "./OpenVault.ts"
 import { advertised, plainTicket } from "./PlainTicket.ts"
 import { runningReport } from "./Running.ts"
 import { layerPeers } from "./Stores.ts"
+import { layerTelemetry } from "./Telemetry.ts"
 import { version } from "./Version.ts"
 
 /** What is in flight may take this long when the node ends; the whole end has two seconds. */
@@ -49,6 +54,8 @@ export interface ServeOptions<A, E, R> {
   /** Undefined: what is public by nature. */
   readonly anonymous: ReadonlyArray<ServedAlpn> | undefined
   readonly config: Config
+  /** Undefined: the operations that every node has. */
+  readonly registry?: (own: OperationGroup<Needs>) => Layer.Layer<OperationRegistry, ModuleError, Needs>
   /** Runs when everything is there; the node ends when it does, or when it is told to. */
   readonly ready: (report: NodeReport) => Effect.Effect<A, E, R>
 }
@@ -58,20 +65,22 @@ export const serve = <A, E, R>(options: ServeOptions<A, E, R>) =>
   Effect.gen(function* () {
     yield* openVault
     const { Node, NodeIdentity } = yield* loadNode
-    const { anonymous, config, kind, listen, only } = options
+    const { anonymous, config, kind, listen, only, registry } = options
     const isolation = config["quic-isolation"]
-    const node = Node.layer({
+    const node = Node.layer<never, ModuleError>({
       version,
       listen,
       drainTimeout: DRAIN_WITHIN,
       ...(only === undefined ? {} : { only }),
       ...(anonymous === undefined ? {} : { anonymous }),
-      ...(config.label === undefined ? {} : { label: config.label })
+      ...(config.label === undefined ? {} : { label: config.label }),
+      ...(registry === undefined ? {} : { registry })
     }).pipe(
       Layer.provideMerge(NodeIdentity.layer),
       Layer.provide(Node.layerTransportWith(isolation === undefined ? {} : { isolation })),
       Layer.provideMerge(layerPeers),
-      Layer.provide(kind === "up" ? AuditLog.layer : AuditLog.layerSilent)
+      Layer.provide(kind === "up" ? AuditLog.layer : AuditLog.layerSilent),
+      Layer.provide(kind === "up" ? layerTelemetry(config) : Layer.empty)
     )
     return yield* lend(options).pipe(Effect.provide(node))
   })

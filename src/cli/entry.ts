@@ -16,5 +16,10 @@ if (arguments_.length === 1 && (arguments_[0] === "--version" || arguments_[0] =
 } else {
   // Never throws: where the folder cannot be written there is no cache, and the start is a little slower.
   enableCompileCache(join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "alknet", "compile-cache"))
-  await import("./main.ts")
+  // The bundle has an Effect and a library of its own. A user's module has to share them with the program that serves it:
+  // then the program comes from the modules that the library consists of.
+  const isBundle = import.meta.url.endsWith(".mjs")
+  await (isBundle && arguments_.includes("serve-ops")
+    ? import(new URL("main.js", import.meta.url).href)
+    : import("./main.ts"))
 }

@@ -8,7 +8,7 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Cause, Effect, Exit, Runtime } from "effect"
 import { CliConfig, type CliError, CliOutput, Command, GlobalFlag } from "effect/cli"
 import { explainCause } from "./Explain.ts"
-import { type ExitCode, Failure } from "./Failure.ts"
+import { type ExitCode, Failure, type InputIssue } from "./Failure.ts"
 import { layerLog } from "./LogLine.ts"
 import { writeTo } from "./Output.ts"
 import { printable } from "./Printable.ts"
@@ -64,12 +64,18 @@ const usageFailure = (error: CliError.CliError): Failure | undefined => {
   return new Failure({ code: "USAGE", message, hint: `see "${path.join(" ")} --help"`, exit: 2 })
 }
 
+const issueLine = ({ message, path }: InputIssue): string =>
+  `  ${path.length === 0 ? "the input" : path.join(".")}: ${message}`
+
 const report = (failure: Failure): Effect.Effect<ExitCode> => {
-  const { code, exit, hint } = failure
+  const { code, exit, hint, issues = [] } = failure
   const message = printable(failure.message)
   const text = wantsJson
-    ? JSON.stringify({ error: { code, message, hint } })
-    : `alknet: ${message}${hint === "" ? "" : ` (${hint})`}`
+    ? JSON.stringify({ error: { code, message, hint, ...(issues.length === 0 ? {} : { issues }) } })
+    : [
+        `alknet: ${issues.length === 0 ? message : "invalid input"}${hint === "" ? "" : ` (${hint})`}`,
+        ...issues.map(issueLine)
+      ].join("\n")
   return Effect.as(writeTo(process.stderr, `${text}\n`), exit)
 }
 
@@ -99,20 +105,23 @@ const main: Effect.Effect<ExitCode | 0> = Command.runWith(program, { version })(
 )
 
 const run = Runtime.makeRunMain(({ fiber, teardown }) => {
-  let stopping = false
-  const onSignal = () => {
-    if (stopping) process.exit(130)
-    stopping = true
-    setTimeout(() => process.exit(130), STOP_WITHIN_MILLIS).unref()
+  let stopped: ExitCode | undefined
+  const stop = (code: ExitCode) => {
+    if (stopped !== undefined) return
+    stopped = code
+    setTimeout(() => process.exit(code), STOP_WITHIN_MILLIS).unref()
     fiber.interruptUnsafe(fiber.id)
   }
+  const onSignal = () => {
+    if (stopped !== undefined) process.exit(130)
+    stop(130)
+  }
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, onSignal)
-  fiber.addObserver((exit) => teardown(exit, (code) => process.exit(code)))
+  // Whoever read our output has gone: nobody is left to tell, but what runs for us elsewhere is to be ended.
+  process.stdout.on("error", () => stop(141))
+  process.stderr.on("error", () => {})
+  fiber.addObserver((exit) => teardown(exit, (code) => process.exit(stopped ?? code)))
 })
-
-// Whoever read our output has gone: nobody is left to tell.
-process.stdout.on("error", () => process.exit(1))
-process.stderr.on("error", () => {})
 
 run(main, {
   disableErrorReporting: true,

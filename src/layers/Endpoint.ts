@@ -18,6 +18,7 @@ import { type DialTarget, Endpoint, type LiveConnection } from "../services/Endp
 import { Identity } from "../services/Identity.ts"
 import { Router } from "../services/Router.ts"
 import { type CloseReason, type Connection, DialError, Transport, type TransportError } from "../services/Transport.ts"
+import { connectionMetrics } from "./connectionMetrics.ts"
 import { moreTellingDialError } from "./transport/CombinedTransport.ts"
 import { stagger } from "./transport/stagger.ts"
 
@@ -136,11 +137,13 @@ interface Tracked extends LiveConnection {
 
 /** The live connections, and one audit line at each end of each. */
 const trackConnections = (audit: AuditLog["Service"], identity: Identity["Service"]) =>
-  Effect.sync(() => {
+  Effect.map(Effect.context<never>(), (context) => {
+    const metric = connectionMetrics(context)
     const live = new Set<Tracked>()
     const perPeer = new Map<NodeId, number>()
     let accepted = 0
     const count = (connection: Connection, by: 1 | -1) => {
+      metric(connection, by)
       if (connection.side !== "accepted") return
       accepted += by
       if (connection.peer === undefined) return

@@ -15,6 +15,7 @@
  */
 import { Clock, type Duration, Effect, Layer } from "effect"
 import type { OperationGroup } from "../services/OperationGroup.ts"
+import type { OperationRegistry, RegistryError } from "../services/OperationRegistry.ts"
 import { RemoteFilter } from "../services/RemoteFilter.ts"
 import { Router } from "../services/Router.ts"
 import * as CallClientLayer from "./CallClient.ts"
@@ -34,7 +35,7 @@ import * as TlsTransport from "./transport/TlsTransport.ts"
 export const ALPNS = ["alknet/call", "alknet/join"] as const
 export type ServedAlpn = (typeof ALPNS)[number]
 
-export interface NodeOptions<R = never> extends Pick<EndpointLayer.EndpointOptions, "listen"> {
+export interface NodeOptions<R = never, E = RegistryError> extends Pick<EndpointLayer.EndpointOptions, "listen"> {
   /** Of the program, told to known peers. */
   readonly version: string
   /** What this node calls itself to those who join it; 1 to 64 bytes. */
@@ -47,25 +48,32 @@ export interface NodeOptions<R = never> extends Pick<EndpointLayer.EndpointOptio
   readonly drainTimeout?: Duration.Input
   /** Operations beside those that every node has. */
   readonly operations?: ReadonlyArray<OperationGroup<R>>
+  /** Runs beside each connection that a node dials to this one for calls, and is interrupted at its end: to import from it. */
+  readonly onConnection?: CallHandler.Options["onConnection"]
+  /** Makes the registry, of these operations and whatever else; instead of `operations`. */
+  readonly registry?: (
+    own: OperationGroup<NodeOperations.Needs>
+  ) => Layer.Layer<OperationRegistry, E, R | NodeOperations.Needs>
 }
 
 /** A node over an identity, a peer store and a transport. */
-export const layer = <R = never>(options: NodeOptions<R>) => {
+export const layer = <R = never, E = RegistryError>(options: NodeOptions<R, E>) => {
   const serves = (alpn: ServedAlpn) => options.only === undefined || options.only.includes(alpn)
   const registry = Layer.unwrap(
-    Effect.map(Clock.currentTimeMillis, (startedAt) =>
-      OperationRegistryLayer.layer(
-        NodeOperations.group({ version: options.version, startedAt }),
-        ...(options.operations ?? [])
-      )
-    )
+    Effect.map(Clock.currentTimeMillis, (startedAt) => {
+      const own = NodeOperations.group({ version: options.version, startedAt })
+      const made: Layer.Layer<OperationRegistry, E | RegistryError, R | NodeOperations.Needs> =
+        options.registry?.(own) ?? OperationRegistryLayer.layer(own, ...(options.operations ?? []))
+      return made
+    })
   )
   const handlers = Layer.mergeAll(
     CallClientLayer.layer,
     serves("alknet/call")
       ? Layer.provide(
           CallHandler.layerWith({
-            access: options.anonymous?.includes("alknet/call") === true ? "anonymous" : "known-peer"
+            access: options.anonymous?.includes("alknet/call") === true ? "anonymous" : "known-peer",
+            ...(options.onConnection === undefined ? {} : { onConnection: options.onConnection })
           }),
           RemoteFilter.layerTrusted
         )

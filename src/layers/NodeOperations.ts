@@ -76,8 +76,11 @@ export interface Options {
   readonly startedAt: number
 }
 
-/** The group for a registry. Handlers need the node's identity, router and endpoint. */
-export const group = ({ startedAt, version }: Options) =>
+/** What the handlers need of the node. */
+export type Needs = Endpoint | Identity | Router
+
+/** The group for a registry. */
+export const group = ({ startedAt, version }: Options): OperationGroup<Needs> =>
   OperationGroup.make(
     Operation.implement(Ping, Effect.succeed({})),
     Operation.implement(

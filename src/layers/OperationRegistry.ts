@@ -3,28 +3,34 @@
  * and 10).
  *
  * What is wrong with a declaration fails the layer; nothing is replaced or guessed. `services/list` and `services/schema`
- * are added unless `discovery` is false.
+ * are added unless `discovery` is false, and what a layer below wants to have in every registry (PeerGraph.ts).
  */
-import { Cause, Context, Effect, Exit, Layer, Stream } from "effect"
-import { isOpen, refusalOf } from "../protocol/call/AccessControl.ts"
+import { type Cause, Context, Effect, Exit, Layer, Option, type Schema, Stream, Tracer } from "effect"
+import { isOpen } from "../protocol/call/AccessControl.ts"
 import { type CallError, forbidden, notFound } from "../protocol/call/CallError.ts"
 import { namespaceOf } from "../protocol/call/Operation.ts"
 import { codecOf } from "../protocol/call/OperationCodec.ts"
 import { specOf } from "../protocol/call/OperationSpec.ts"
-import { Capabilities, type CapabilityBag } from "../services/Capabilities.ts"
+import { Capabilities } from "../services/Capabilities.ts"
 import type { Principal } from "../services/Identity.ts"
-import type { Implementation } from "../services/Operation.ts"
+import type { Implementation, ImplementOptions } from "../services/Operation.ts"
 import { OperationContext } from "../services/OperationContext.ts"
+import type { ScopedEnv } from "../services/OperationEnv.ts"
 import type { OperationGroup } from "../services/OperationGroup.ts"
 import {
   type Admission,
+  type AnyInput,
+  anyInput,
   type CallerView,
   OperationRegistry,
   type Registration,
   RegistryError
 } from "../services/OperationRegistry.ts"
-import { discovery, isDiscovery } from "./call/Discovery.ts"
-import { goOn } from "./call/Eager.ts"
+import { Ownership } from "../services/Ownership.ts"
+import { accessRefusal } from "./call/Access.ts"
+import { withSpanOf } from "./call/CallSpans.ts"
+import { discovery, ExtraDiscovery, isDiscovery } from "./call/Discovery.ts"
+import { attempt, goOn } from "./call/Eager.ts"
 import { reportIncident } from "./call/Incident.ts"
 import { flawOf } from "./call/RegistrationRules.ts"
 
@@ -55,11 +61,11 @@ export const layerWith = <const All extends Groups>(
   Layer.effect(
     OperationRegistry,
     Effect.gen(function* () {
-      const environment = yield* Effect.context<Needs<All>>()
-      const none = Context.get(yield* Layer.build(Capabilities.layerEmpty), Capabilities)
+      // Without the span that the layer is built in: what a handler does belongs to its request.
+      const environment = Context.omit(Tracer.ParentSpan)(yield* Effect.context<Needs<All>>())
       const table = new Map<string, Registration>()
       for (const implementation of groups.flatMap((group) => group.implementations)) {
-        const registration = yield* register(implementation, environment, none, false)
+        const registration = yield* register(implementation, environment, false)
         if (table.has(registration.spec.name)) {
           return yield* flaw("DuplicateName", registration.spec.name, "another operation has this name")
         }
@@ -67,11 +73,10 @@ export const layerWith = <const All extends Groups>(
         yield* warnAboutAccess(registration)
       }
       const registry = makeGates(table)
-      if (options.discovery ?? true) {
-        for (const implementation of discovery(registry)) {
-          const registration = yield* register(implementation, environment, none, true)
-          table.set(registration.spec.name, registration)
-        }
+      const extra = (yield* ExtraDiscovery).map((make) => make(registry))
+      for (const implementation of [...((options.discovery ?? true) ? discovery(registry) : []), ...extra]) {
+        const registration = yield* register(implementation, environment, true)
+        table.set(registration.spec.name, registration)
       }
       return registry
     })
@@ -80,10 +85,12 @@ export const layerWith = <const All extends Groups>(
 const flaw = (reason: RegistryError["reason"], operation: string, hint: string) =>
   new RegistryError({ reason, operation, hint })
 
-const register = Effect.fnUntraced(function* (
+const none = Capabilities.none()
+
+/** An operation whose handler lives in an environment. `isMachinery`: of the protocol itself. */
+export const register = Effect.fnUntraced(function* (
   { handler, operation, options }: Implementation<unknown>,
   environment: Context.Context<never>,
-  none: CapabilityBag,
   isMachinery: boolean
 ) {
   const provenance = options.provenance ?? "Local"
@@ -100,7 +107,11 @@ const register = Effect.fnUntraced(function* (
     // An import of another node's operations is never offered to others.
     remoteSafe: provenance !== "FromCall" && (options.remoteSafe ?? operation.remoteSafe),
     authority: options.authority,
-    scopedEnv: options.scopedEnv ?? [],
+    ...Option.match(Context.getOption(environment, Ownership), {
+      onNone: () => ({}),
+      onSome: (ownership) => ({ ownership })
+    }),
+    scopedEnv: scopedEnvOf(options),
     // A getter, so that nobody touches the secrets of an operation that was refused.
     get capabilities() {
       return options.capabilities ?? none
@@ -110,13 +121,26 @@ const register = Effect.fnUntraced(function* (
       const effect = effectOf(handler, input)
       // What is finished already needs no environment.
       if (Exit.isExit(effect)) return effect
-      return Effect.updateContext(effect, () => Context.add(environment, OperationContext, context))
+      return Effect.updateContext(effect, (from) =>
+        withSpanOf(from, Context.add(environment, OperationContext, context))
+      )
     },
     stream: (input, context) =>
-      Stream.updateContext(streamOf(handler, input), () => Context.add(environment, OperationContext, context))
+      Stream.updateContext(streamOf(handler, input), (from) =>
+        withSpanOf(from, Context.add(environment, OperationContext, context))
+      )
   }
   return registration
 })
+
+const nothingNamed: ScopedEnv = { allowed: [], pinned: [] }
+
+const scopedEnvOf = ({ scopedEnv }: ImplementOptions): ScopedEnv => {
+  if (scopedEnv === undefined) return nothingNamed
+  return "allowed" in scopedEnv || "pinned" in scopedEnv
+    ? { ...nothingNamed, ...scopedEnv }
+    : { ...nothingNamed, allowed: scopedEnv as ReadonlyArray<string> }
+}
 
 const effectOf = (handler: Implementation<unknown>["handler"], input: unknown): Effect.Effect<unknown, unknown> => {
   const effect = typeof handler === "function" ? (handler as (input: unknown) => unknown)(input) : handler
@@ -147,14 +171,14 @@ const warnAboutAccess = ({ operation }: Registration): Effect.Effect<void> => {
 
 /** Gates 3 to 7. Finished at once, without a fiber, where the filter and the identity are. */
 const makeGates = (table: ReadonlyMap<string, Registration>): OperationRegistry["Service"] => {
-  const admit = (view: CallerView, name: string): Effect.Effect<Admission> => {
+  const admit = (view: CallerView, name: string, input?: Schema.Json | AnyInput): Effect.Effect<Admission> => {
     const registration = table.get(name)
     if (registration === undefined || registration.operation.visibility !== "external") {
       return Effect.succeed(refuseAsUnknown(name))
     }
     return goOn(askFilter(view, registration), (verdict) =>
       Exit.isSuccess(verdict) && verdict.value === true
-        ? goOn(view.caller, (caller) => judge(registration, caller))
+        ? goOn(view.caller, (caller) => judge(registration, caller, input))
         : Effect.succeed(refuseAsUnknown(name))
     )
   }
@@ -163,7 +187,7 @@ const makeGates = (table: ReadonlyMap<string, Registration>): OperationRegistry[
     admit,
     visible: Effect.fn("OperationRegistry.visible")(function* (view: CallerView) {
       const names = [...table.keys()].filter((name) => !isDiscovery(name)).sort()
-      const admissions = yield* Effect.forEach(names, (name) => admit(view, name))
+      const admissions = yield* Effect.forEach(names, (name) => admit(view, name, anyInput))
       return admissions.flatMap((one) => (one._tag === "Admitted" ? [one.registration.spec] : []))
     })
   })
@@ -184,19 +208,24 @@ const askFilter = (view: CallerView, registration: Registration): Effect.Effect<
   }
 }
 
-const judge = (registration: Registration, caller: Exit.Exit<Principal | undefined>): Effect.Effect<Admission> => {
+const judge = (
+  registration: Registration,
+  caller: Exit.Exit<Principal | undefined>,
+  input: Schema.Json | AnyInput | undefined
+): Effect.Effect<Admission> => {
   const name = registration.spec.name
   if (Exit.isFailure(caller)) return refuseAsBroken(name, caller.cause)
-  try {
-    const refusal = refusalOf(registration.operation.access, caller.value)
-    return Effect.succeed(
-      refusal === undefined
-        ? { _tag: "Admitted", registration, caller: caller.value }
-        : { _tag: "Refused", error: forbiddenOnce(registration, refusal) }
-    )
-  } catch (defect) {
-    return refuseAsBroken(name, Cause.die(defect))
-  }
+  return goOn(
+    attempt(() => accessRefusal(registration, caller.value, input)),
+    (refusal): Effect.Effect<Admission> => {
+      if (Exit.isFailure(refusal)) return refuseAsBroken(name, refusal.cause)
+      return Exit.succeed(
+        refusal.value === undefined
+          ? { _tag: "Admitted", registration, caller: caller.value }
+          : { _tag: "Refused", error: forbiddenOnce(registration, refusal.value) }
+      )
+    }
+  )
 }
 
 const refusals = new WeakMap<Registration, Map<string, CallError>>()

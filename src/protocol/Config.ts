@@ -10,13 +10,17 @@
  * | `anonymous` | array of ALPN names that strangers may use | what is public by nature |
  * | `quic-isolation` | `worker`: the QUIC stack runs in a thread of its own | none |
  * | `log-level` | `trace`, `debug`, `info`, `warn`, `error`, `none` | `info` |
+ * | `telemetry.otlp` | `http://` or `https://` URL of a collector, without `/v1/...` | none |
+ * | `telemetry.otlp-credential` | name of a sealed credential of purpose `telemetry`: lines `Header: value` | none |
+ * | `telemetry.prometheus` | `HOST:PORT` where `/metrics` is served | none |
+ * | `telemetry.prometheus-clients` | `loopback`, `any`: whether that may be an address that other machines reach | `loopback` |
  *
  * An unknown key, a wrong value and broken TOML are errors that name the line; nothing is guessed. At most 64 KiB of UTF-8.
  */
 import { Result, Schema, SchemaIssue } from "effect"
 import { parse } from "effect/encoding/Toml"
 import { lineOf } from "./ConfigText.ts"
-import { parseSocketAddress } from "./SocketAddress.ts"
+import { isLoopback, parseSocketAddress } from "./SocketAddress.ts"
 
 /** Largest file, in bytes. */
 export const CONFIG_MAX_BYTES = 65_536
@@ -39,6 +43,35 @@ const LabelText = Schema.String.check(
   })
 )
 
+const CollectorText = Schema.String.check(
+  Schema.makeFilter((text) => {
+    const url = URL.canParse(text) ? new URL(text) : undefined
+    if (url === undefined || !/^https?:$/.test(url.protocol)) return "write http://HOST:PORT or https://HOST"
+    if (url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "") {
+      return "nothing but scheme, host, port and path: a token belongs into telemetry.otlp-credential"
+    }
+    return !/\/v1\/(?:traces|metrics|logs)\/?$/.test(url.pathname) || "leave /v1/... away: it is added"
+  })
+)
+const CredentialName = Schema.String.check(
+  Schema.makeFilter((text) => /^[\x21-\x7e]{1,128}$/.test(text) || "write the name of a sealed credential")
+)
+
+const Telemetry = Schema.Struct({
+  otlp: Schema.optionalKey(CollectorText),
+  "otlp-credential": Schema.optionalKey(CredentialName),
+  prometheus: Schema.optionalKey(SocketAddressText),
+  "prometheus-clients": Schema.optionalKey(Schema.Literals(["loopback", "any"]))
+}).check(
+  Schema.makeFilter(({ prometheus, "prometheus-clients": clients }) => {
+    if (prometheus === undefined || clients === "any") return true
+    const parsed = parseSocketAddress(prometheus)
+    if (Result.isFailure(parsed) || isLoopback(parsed.success.host)) return true
+    const issue = 'other machines would reach it; set telemetry.prometheus-clients to "any" first if they may'
+    return { path: ["prometheus"], issue }
+  })
+)
+
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "none"] as const
 
 export const Config = Schema.Struct({
@@ -48,10 +81,12 @@ export const Config = Schema.Struct({
   only: Schema.optionalKey(List(AlpnText)),
   anonymous: Schema.optionalKey(List(AlpnText)),
   "quic-isolation": Schema.optionalKey(Schema.Literals(["worker"])),
-  "log-level": Schema.optionalKey(Schema.Literals(LOG_LEVELS))
+  "log-level": Schema.optionalKey(Schema.Literals(LOG_LEVELS)),
+  telemetry: Schema.optionalKey(Telemetry)
 })
 export type Config = typeof Config.Type
-export type ConfigKey = keyof Config
+/** A key, with a dot where it stands in a table. */
+export type ConfigKey = Exclude<keyof Config, "telemetry"> | `telemetry.${keyof typeof Telemetry.Type}`
 
 export const CONFIG_KEYS: ReadonlyArray<ConfigKey> = [
   "listen",
@@ -60,11 +95,29 @@ export const CONFIG_KEYS: ReadonlyArray<ConfigKey> = [
   "only",
   "anonymous",
   "quic-isolation",
-  "log-level"
+  "log-level",
+  "telemetry.otlp",
+  "telemetry.otlp-credential",
+  "telemetry.prometheus",
+  "telemetry.prometheus-clients"
 ]
 
+const LIST_KEYS: ReadonlySet<ConfigKey> = new Set(["listen", "advertise", "only", "anonymous"])
+
 /** Whether a value of this key is an array. */
-export const isListKey = (key: ConfigKey): boolean => key !== "label" && key !== "quic-isolation" && key !== "log-level"
+export const isListKey = (key: ConfigKey): boolean => LIST_KEYS.has(key)
+
+/** What the file sets for a key. */
+export const configValue = (config: Config, key: ConfigKey): string | ReadonlyArray<string> | undefined => {
+  const { telemetry, ...plain } = config
+  for (const [name, value] of Object.entries(plain)) {
+    if (name === key) return value
+  }
+  for (const [name, value] of Object.entries(telemetry ?? {})) {
+    if (`telemetry.${name}` === key) return value
+  }
+  return undefined
+}
 
 export const isConfigKey = (text: string): text is ConfigKey => CONFIG_KEYS.some((key) => key === text)
 
@@ -98,17 +151,30 @@ export const parseConfig = (text: string): Result.Result<Config, ConfigInvalid> 
   const parsed = parse(text)
   if (Result.isFailure(parsed)) return Result.fail(syntaxError(parsed.failure.message))
   const tables = { ...parsed.success }
-  const unknown = Object.keys(tables).find((key) => !isConfigKey(key))
+  const unknown = unknownPath(tables)
   if (unknown !== undefined) {
     const problem = `there is no such key; the keys are ${CONFIG_KEYS.join(", ")}`
-    return Result.fail(new ConfigInvalid({ line: lineOf(text, [unknown]), key: unknown, problem }))
+    return Result.fail(new ConfigInvalid({ line: lineOf(text, unknown), key: unknown.join("."), problem }))
   }
   return Result.mapError(decode(tables), (error) => {
     const issue = format(error.issue).issues[0]
     const path = (issue?.path ?? []).map(String)
     const problem = issue?.message ?? "a wrong value"
-    return new ConfigInvalid({ line: lineOf(text, path), key: path[0] ?? "", problem })
+    const key = path.slice(0, path[0] === TABLE ? 2 : 1).join(".")
+    return new ConfigInvalid({ line: lineOf(text, path), key, problem })
   })
+}
+
+/** The one key that holds others. */
+const TABLE = "telemetry"
+
+const unknownPath = (tables: Readonly<Record<string, unknown>>): ReadonlyArray<string> | undefined => {
+  const root = Object.keys(tables).find((key) => key !== TABLE && !isConfigKey(key))
+  if (root !== undefined) return [root]
+  const table = tables[TABLE]
+  if (typeof table !== "object" || table === null || Array.isArray(table)) return undefined
+  const inner = Object.keys(table).find((key) => !isConfigKey(`${TABLE}.${key}`))
+  return inner === undefined ? undefined : [TABLE, inner]
 }
 
 /** A value in TOML. */

@@ -144,16 +144,27 @@ export const lineOf = (text: string, path: ReadonlyArray<string>): number => {
   return 1
 }
 
-/** The text with a key of the root set to a TOML value, or without it; everything else stays as it is. */
+/**
+ * The text with a key set to a TOML value, or without it; everything else stays as it is. `table.key` goes into the table
+ * where the text has one, else it stands with the keys of the root.
+ */
 export const withValue = (text: string, key: string, value: string | undefined): string => {
   const statements = scanStatements(text)
-  const found = statements.find(({ kind, path }) => kind === "value" && path.length === 1 && path[0] === key)
+  const wanted = key.split(".")
+  const isAt = ({ path }: Statement, at: ReadonlyArray<string>) => path.length === at.length && startsWith(path, at)
+  const found = statements.find((statement) => statement.kind === "value" && isAt(statement, wanted))
   if (found !== undefined) {
     if (value !== undefined) return text.slice(0, found.valueFrom) + value + text.slice(found.to)
     const lineEnd = text.indexOf("\n", found.to)
     return text.slice(0, found.from) + (lineEnd < 0 ? "" : text.slice(lineEnd + 1))
   }
   if (value === undefined) return text
+  const table = statements.find((one) => one.kind === "table" && wanted.length > 1 && isAt(one, wanted.slice(0, -1)))
+  if (table !== undefined) {
+    const lineEnd = text.indexOf("\n", table.to)
+    const end = lineEnd < 0 ? text.length : lineEnd
+    return `${text.slice(0, end)}\n${wanted.at(-1)} = ${value}${text.slice(end)}`
+  }
   const firstTable = statements.find(({ kind }) => kind === "table")?.from ?? text.length
   const before = text.slice(0, firstTable)
   const gap = before === "" || before.endsWith("\n") ? "" : "\n"

@@ -39,3 +39,7 @@ export const parseSocketAddress = (text: string): Result.Result<SocketAddress, S
 /** The text form; an IPv6 host gets brackets. */
 export const formatSocketAddress = (address: SocketAddress): string =>
   address.host.includes(":") ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`
+
+/** Whether only this machine reaches an address. A name is looked up later and by others, so `localhost` alone counts. */
+export const isLoopback = (host: string): boolean =>
+  host === "localhost" || host === "::1" || /^127(?:\.\d{1,3}){3}$/.test(host)

@@ -7,6 +7,7 @@
 import { Context, type Duration, type Effect, type Redacted, type Schema, type Stream } from "effect"
 import type { CallError } from "../protocol/call/CallError.ts"
 import type { Operation } from "../protocol/call/Operation.ts"
+import type { ImportOverlay } from "./ImportOverlay.ts"
 import type { ConnectionInfo } from "./RemoteFilter.ts"
 import type { CloseReason } from "./Transport.ts"
 
@@ -56,6 +57,8 @@ export class CallConnection extends Context.Service<
       /** Untyped: JSON in and out. Of a query it gives the one answer. */
       (name: string, input: Schema.Json, options?: CallOptions): Stream.Stream<Schema.Json, CallError>
     }
+    /** The operations of the other node that were imported here; to fill by `importFrom`. */
+    readonly imports: ImportOverlay
     readonly stats: Effect.Effect<CallStats>
     /** Completes when no request of the other side is being served. */
     readonly idle: Effect.Effect<void>

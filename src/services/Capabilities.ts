@@ -37,7 +37,10 @@ export class Capabilities extends Context.Service<Capabilities, CapabilityBag>()
   ): Effect.Effect<CapabilityBag, never, Scope.Scope> =>
     Effect.map(
       Effect.acquireRelease(
-        Effect.sync(() => new Map([...secrets].map(([name, secret]) => [name, Redacted.value(secret).slice()]))),
+        // Not `slice`: that of a Buffer shares the bytes, and wiping a copy would wipe the secret.
+        Effect.sync(
+          () => new Map([...secrets].map(([name, secret]) => [name, new Uint8Array(Redacted.value(secret))]))
+        ),
         (owned) =>
           Effect.sync(() => {
             for (const bytes of owned.values()) bytes.fill(0)
@@ -50,19 +53,38 @@ export class Capabilities extends Context.Service<Capabilities, CapabilityBag>()
   static readonly layer = (secrets: ReadonlyMap<string, Redacted.Redacted<Uint8Array>>): Layer.Layer<Capabilities> =>
     Layer.effect(this, this.fromSecrets(secrets))
 
+  /** Both bags as one, without copying a secret. Where both hold a name, the first one's counts. */
+  static readonly join = (first: CapabilityBag, second: CapabilityBag): CapabilityBag => new Joined(first, second)
+
+  /** Without anything. */
+  static readonly none = (): CapabilityBag => new Bag(new Map())
+
   /** A node without credentials. */
   static readonly layerEmpty = this.layer(new Map())
 }
 
-/**
- * A class for its private field, which neither inspection nor serialisation reaches. Its functions are own properties, and a
- * function cannot be cloned.
- */
-class Bag implements CapabilityBag {
+/** What is shown of a bag, whoever looks. Its functions are own properties, and a function cannot be cloned. */
+abstract class Opaque {
+  toJSON(): string {
+    return "<capabilities>"
+  }
+
+  toString(): string {
+    return "<capabilities>"
+  }
+
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return "<capabilities>"
+  }
+}
+
+/** A class for its private field, which neither inspection nor serialisation reaches. */
+class Bag extends Opaque implements CapabilityBag {
   readonly #secrets: ReadonlyMap<string, Uint8Array>
   readonly names: ReadonlyArray<string>
 
   constructor(secrets: ReadonlyMap<string, Uint8Array>) {
+    super()
     this.#secrets = secrets
     this.names = Object.freeze([...secrets.keys()])
   }
@@ -91,16 +113,28 @@ class Bag implements CapabilityBag {
       }
       return Effect.succeed(new Bag(kept))
     })
+}
 
-  toJSON(): string {
-    return "<capabilities>"
+/** Asks the first bag that has the name. */
+class Joined extends Opaque implements CapabilityBag {
+  readonly #first: CapabilityBag
+  readonly #second: CapabilityBag
+  readonly names: ReadonlyArray<string>
+
+  constructor(first: CapabilityBag, second: CapabilityBag) {
+    super()
+    this.#first = first
+    this.#second = second
+    this.names = Object.freeze([...new Set([...first.names, ...second.names])])
   }
 
-  toString(): string {
-    return "<capabilities>"
-  }
+  readonly use: CapabilityBag["use"] = (name, f) =>
+    (this.#first.names.includes(name) ? this.#first : this.#second).use(name, f)
 
-  [Symbol.for("nodejs.util.inspect.custom")](): string {
-    return "<capabilities>"
-  }
+  readonly restrict: CapabilityBag["restrict"] = (names) =>
+    Effect.gen({ self: this }, function* () {
+      const isOfFirst = (name: string) => this.#first.names.includes(name)
+      const first = yield* this.#first.restrict(names.filter(isOfFirst))
+      return new Joined(first, yield* this.#second.restrict(names.filter((name) => !isOfFirst(name))))
+    })
 }

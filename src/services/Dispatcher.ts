@@ -9,7 +9,7 @@ import type { CallConnection } from "./CallConnection.ts"
 import type { Principal } from "./Identity.ts"
 import type { CallerView } from "./OperationRegistry.ts"
 import type { ConnectionInfo, RemoteFilter } from "./RemoteFilter.ts"
-import type { Connection, ConnectionClosed } from "./Transport.ts"
+import type { CloseReason, Connection, ConnectionClosed } from "./Transport.ts"
 
 /** A WebSocket or the like: whole messages, in order. */
 export interface MessageCarrier {
@@ -20,8 +20,12 @@ export interface MessageCarrier {
   readonly receive: Effect.Effect<Uint8Array | string, ConnectionClosed>
   /** Sends a binary message; suspends while what was sent before does not leave. */
   readonly send: (message: Uint8Array) => Effect.Effect<void, ConnectionClosed>
-  /** Ends it with a close code of the carrier, such as 1002. Again: no effect. */
+  /** Ends it with a close code of the carrier, such as 1002, and waits for the end, for a bounded time. Again: alike. */
   readonly close: (code: number, reason: string) => Effect.Effect<void>
+  /** Told how many bytes a message may have now. A carrier that can refuses a larger one before it has arrived. */
+  readonly limit?: (bytes: number) => void
+  /** Completes at the end, also while nobody receives. Without it the end is noticed by the next `receive` or `send`. */
+  readonly closed?: Effect.Effect<CloseReason>
 }
 
 /** What carries a call connection: many streams (QUIC), one (TLS), or messages (WebSocket). */

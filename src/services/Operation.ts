@@ -21,6 +21,7 @@ import {
   subscription
 } from "../protocol/call/Operation.ts"
 import type { CapabilityBag } from "./Capabilities.ts"
+import type { ScopedEnv } from "./OperationEnv.ts"
 
 /** Where a registration comes from. The last four are leaves: they call out and never compose. */
 export type Provenance = "Local" | "Session" | "FromOpenAPI" | "FromMCP" | "FromJsonSchema" | "FromCall"
@@ -35,8 +36,11 @@ export interface ImplementOptions {
   /** Outbound secrets of this handler. */
   readonly capabilities?: CapabilityBag
   readonly authority?: Authority
-  /** The names that this handler may compose; none by default. */
-  readonly scopedEnv?: ReadonlyArray<string>
+  /**
+   * What this handler may compose: names, or with `pinned` also `peer-id/operation`, which that peer alone may serve. None
+   * by default.
+   */
+  readonly scopedEnv?: ReadonlyArray<string> | Partial<ScopedEnv>
   /** Default `Local`. */
   readonly provenance?: Provenance
   /** Overrides the declaration. */

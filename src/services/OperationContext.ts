@@ -8,6 +8,7 @@ import type { CallConnection } from "./CallConnection.ts"
 import type { CapabilityBag } from "./Capabilities.ts"
 import type { Principal } from "./Identity.ts"
 import type { Authority } from "./Operation.ts"
+import type { AbortPolicy, OperationEnv, ScopedEnv } from "./OperationEnv.ts"
 import type { CallerView } from "./OperationRegistry.ts"
 
 export class OperationContext extends Context.Service<
@@ -27,10 +28,14 @@ export class OperationContext extends Context.Service<
     readonly capabilities: CapabilityBag
     /** What the carrier or gateway added: trace ids. */
     readonly metadata: Readonly<Record<string, string>>
+    /** What the handler may name in `env`. */
+    readonly scopedEnv: ScopedEnv
+    /** To compose other operations; the same for the whole call tree of a request. */
+    readonly env: OperationEnv
     /** Milliseconds of the monotonic clock at which the answer is `TIMEOUT`; none for a subscription. */
     readonly deadline: number | undefined
     /** What happens to the children when the request is aborted. */
-    readonly abortPolicy: "AbortDependents" | "ContinueRunning"
+    readonly abortPolicy: AbortPolicy
     /** Composed by a handler of this node. */
     readonly internal: boolean
     /** To call back; none from a gateway. */

@@ -13,6 +13,8 @@ import type { CapabilityBag } from "./Capabilities.ts"
 import type { Principal } from "./Identity.ts"
 import type { Authority, Provenance } from "./Operation.ts"
 import type { OperationContext } from "./OperationContext.ts"
+import type { ScopedEnv } from "./OperationEnv.ts"
+import type { Ownership } from "./Ownership.ts"
 import type { ConnectionInfo, RemoteFilter, RemoteQuestion } from "./RemoteFilter.ts"
 
 /** An operation together with its handler and what that may use. */
@@ -24,8 +26,10 @@ export interface Registration {
   /** What counts: the registration's mark, else the declaration's. */
   readonly remoteSafe: boolean
   readonly authority: Authority | undefined
-  readonly scopedEnv: ReadonlyArray<string>
+  readonly scopedEnv: ScopedEnv
   readonly capabilities: CapabilityBag
+  /** Judges operations whose declaration says where the input names what they are about; none: the static check. */
+  readonly ownership?: Ownership["Service"]
   /** May fail with codes of the protocol: the discovery operations. */
   readonly isMachinery: boolean
   /** The handler in its environment: decoded input in, output to be encoded out. May throw. Never for a subscription. */
@@ -42,6 +46,11 @@ export interface CallerView {
   /** The request's identity; run only after the filter said yes. */
   readonly caller: Effect.Effect<Principal | undefined>
 }
+
+/** In place of an input, for listings: an operation passes where it may for some input, whoever owns what that names. */
+export const anyInput: unique symbol = Symbol("alknet/anyInput")
+
+export type AnyInput = typeof anyInput
 
 export type Admission =
   | { readonly _tag: "Admitted"; readonly registration: Registration; readonly caller: Principal | undefined }
@@ -73,9 +82,12 @@ export class OperationRegistry extends Context.Service<
   {
     /** For this node only: no gates. */
     readonly get: (name: string) => Registration | undefined
-    /** Gates 3 to 7. The name is normalised already. */
-    readonly admit: (view: CallerView, name: string) => Effect.Effect<Admission>
-    /** What `admit` would say yes to, sorted by name, without the operations of discovery. */
+    /**
+     * Gates 3 to 7. The name is normalised already. Of the input nothing is read but the id of an owned resource; where it is
+     * left out, nothing is named, so an operation that asks for an owner is refused.
+     */
+    readonly admit: (view: CallerView, name: string, input?: Schema.Json | AnyInput) => Effect.Effect<Admission>
+    /** What `admit` would say yes to for some input, sorted by name, without the operations of discovery. */
     readonly visible: (view: CallerView) => Effect.Effect<ReadonlyArray<OperationSpec>>
   }
 >()("alknet/OperationRegistry") {}

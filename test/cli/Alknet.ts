@@ -85,11 +85,17 @@ export interface Ready {
   readonly addresses: ReadonlyArray<string>
   readonly ticket: string
   readonly alpns: ReadonlyArray<string>
+  /** Of `serve-ops`. */
+  readonly operations?: ReadonlyArray<{ readonly name: string; readonly op_type: string; readonly visibility: string }>
 }
 
 export interface RunningNode {
   readonly ready: Ready
   readonly pid: number
+  /** The lines of its standard output so far. */
+  readonly lines: () => ReadonlyArray<string>
+  /** The first line of its standard output that has a text and was not asked for yet, when it is there. */
+  readonly prints: (text: string) => Effect.Effect<string>
   /** Everything that it said so far. */
   readonly stderr: () => string
   /** Completes when it has said something that matches, from now on. */
@@ -99,17 +105,18 @@ export interface RunningNode {
   readonly ended: Effect.Effect<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>
 }
 
-/** `alknet --home HOME up --listen 127.0.0.1:0 --json`, ready; killed with the scope. */
+/** `alknet --home HOME up --listen 127.0.0.1:0 --json`, or another command that runs a node, ready; killed with the scope. */
 export const startNode = (
   home: string,
-  args: ReadonlyArray<string> = []
+  args: ReadonlyArray<string> = [],
+  command: ReadonlyArray<string> = ["up"]
 ): Effect.Effect<RunningNode, Ran, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.callback<{ readonly node: RunningNode; readonly child: ChildProcess }, Ran>((resume) => {
       const child = spawnAlknet([
         "--home",
         home,
-        "up",
+        ...command,
         "--json",
         ...(args.includes("--listen") ? [] : ["--listen", "127.0.0.1:0"]),
         ...args
@@ -144,14 +151,34 @@ export const startNode = (
         if (exit === undefined) whenEnded.push(settle)
         else settle()
       })
+      const lines = () => stdout.split("\n").slice(0, -1)
+      const printers = new Set<() => void>()
+      let asked = 0
+      const prints: RunningNode["prints"] = (text) =>
+        Effect.callback((tell) => {
+          const look = () => {
+            const found = lines().findIndex((line, index) => index >= asked && line.includes(text))
+            if (found < 0) return
+            asked = found + 1
+            printers.delete(look)
+            tell(Effect.succeed(lines()[found]!))
+          }
+          printers.add(look)
+          look()
+          return Effect.sync(() => printers.delete(look))
+        })
       child.stdout?.on("data", (bytes: Buffer) => {
         stdout += bytes.toString("utf8")
+        for (const look of printers) look()
         const line = stdout.indexOf("\n")
         if (line < 0) return
         const ready: Ready = JSON.parse(stdout.slice(0, line))
         const signal = (name: NodeJS.Signals) => Effect.sync(() => void child.kill(name))
         resume(
-          Effect.succeed({ node: { ready, pid: child.pid ?? 0, stderr: () => stderr, says, signal, ended }, child })
+          Effect.succeed({
+            node: { ready, pid: child.pid ?? 0, lines, prints, stderr: () => stderr, says, signal, ended },
+            child
+          })
         )
       })
     }),
@@ -178,3 +205,17 @@ export const arrangePair = Effect.gen(function* () {
   const joined = yield* alknet(["--home", b, "join", ticket, "--name", "a", "--json"])
   return { folder, a, b, passphrase, node, ticket, invited, joined }
 })
+
+/** The same, where `a` serves a module with this text: `file` holds it. `b` may call whatever there is. */
+export const arrangeServed = (text: string) =>
+  Effect.gen(function* () {
+    const folder = yield* temporaryFolder
+    const [a, b] = [join(folder, "a"), join(folder, "b")]
+    const file = join(privateFolder(folder, "module"), "served.ts")
+    writeFileSync(file, text)
+    const node = yield* startNode(a, [], ["serve-ops", file])
+    const { ticket } = JSON.parse((yield* alknet(["--home", a, "invite", "--scope", "call:*", "--json"])).stdout)
+    yield* alknet(["--home", b, "join", ticket, "--name", "a", "--json"])
+    const call = (...args: ReadonlyArray<string>) => alknet(["--home", b, "call", "a", ...args])
+    return { folder, a, b, file, node, call }
+  })

@@ -241,7 +241,7 @@ for (const carrier of carriers) {
       })
     )
 
-    live("ID-013 ID-R10 early data reaches no handler, with a ticket of the server or a made-up one", () =>
+    live("ID-013 ID-R10 CALL-133 early data reaches no handler, with a ticket of the server or a made-up one", () =>
       Effect.gen(function* () {
         const { address, certificate, isServed, key, victim } = yield* arrange
         const credential = { chain: [certificate], proof: signedBy(key) }

@@ -18,7 +18,6 @@ import { wordsFromEntropy } from "../../src/protocol/vault/Mnemonic.ts"
 import { AuditLog } from "../../src/services/AuditLog.ts"
 import { CallLimits } from "../../src/services/CallLimits.ts"
 import { Operation } from "../../src/services/Operation.ts"
-import type { OperationContext } from "../../src/services/OperationContext.ts"
 import type { OperationGroup } from "../../src/services/OperationGroup.ts"
 
 /** Time without a packet after which a connection ends. */
@@ -62,7 +61,7 @@ export interface Whereabouts {
 export interface CrashNodeOptions {
   /** One transport for who dials, both for who serves. */
   readonly carrier: Carrier | "both"
-  readonly operations: ReadonlyArray<OperationGroup<OperationContext>>
+  readonly operations: ReadonlyArray<OperationGroup<never>>
 }
 
 /** A node with a key of its own. With `both` carriers it listens on a free port; else it only dials, and serves nothing. */

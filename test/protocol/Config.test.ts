@@ -18,7 +18,12 @@ describe("the config", () => {
       'only = ["alknet/call"]',
       "anonymous = []",
       'quic-isolation = "worker"',
-      'log-level = "warn"'
+      'log-level = "warn"',
+      "[telemetry]",
+      'otlp = "https://collector.example/otlp"',
+      'otlp-credential = "collector"',
+      'prometheus = "[::]:9464"',
+      'prometheus-clients = "any"'
     ].join("\n")
     assert.deepEqual(Result.getOrThrow(parseConfig(text)), {
       listen: ["127.0.0.1:0", "[::1]:4433"],
@@ -27,7 +32,13 @@ describe("the config", () => {
       only: ["alknet/call"],
       anonymous: [],
       "quic-isolation": "worker",
-      "log-level": "warn"
+      "log-level": "warn",
+      telemetry: {
+        otlp: "https://collector.example/otlp",
+        "otlp-credential": "collector",
+        prometheus: "[::]:9464",
+        "prometheus-clients": "any"
+      }
     })
     assert.deepEqual(Result.getOrThrow(parseConfig("")), {})
   })
@@ -45,6 +56,39 @@ describe("the config", () => {
     assert.deepEqual(problemOf('label = "x"\nlabel = "y"'), { line: 2, key: "" })
     assert.deepEqual(problemOf("__proto__ = 1"), { line: 1, key: "__proto__" })
     assert.deepEqual(problemOf('"listen".x = 1'), { line: 1, key: "listen" })
+  })
+
+  it("telemetry goes where the file says and nowhere by accident", () => {
+    const telemetry = (text: string) => problemOf(`\n[telemetry]\n${text}`)
+    for (const text of [
+      'otlp = "127.0.0.1:4318"',
+      'otlp = "ftp://collector.example"',
+      'otlp = "http://user:secret@collector.example"',
+      'otlp = "http://collector.example?key=secret"',
+      'otlp = "http://collector.example/v1/traces"'
+    ]) {
+      assert.deepEqual(telemetry(text), { line: 3, key: "telemetry.otlp" }, text)
+    }
+    for (const host of ["0.0.0.0", "[::]", "192.0.2.1", "desk.example", "127.0.0.1.example"]) {
+      assert.deepEqual(telemetry(`prometheus = "${host}:9464"`), { line: 3, key: "telemetry.prometheus" }, host)
+    }
+    for (const host of ["127.0.0.1", "127.8.8.8", "[::1]", "localhost"]) {
+      assert.strictEqual(telemetry(`prometheus = "${host}:9464"`), "accepted", host)
+    }
+    assert.deepEqual(telemetry("otlp-header = 1"), { line: 3, key: "telemetry.otlp-header" })
+    assert.deepEqual(problemOf("a = 1\ntelemetry = 1"), { line: 1, key: "a" })
+    assert.deepEqual(problemOf('telemetry = "on"'), { line: 1, key: "telemetry" })
+    assert.deepEqual(problemOf('[[telemetry]]\notlp = "http://x"'), { line: 1, key: "telemetry" })
+  })
+
+  it("a key of a table is changed in its table, or stands with a dot before the first one", () => {
+    const table = '[telemetry] # why\nprometheus = "a:1"'
+    assert.strictEqual(withValue(table, "telemetry.prometheus", '"b:1"'), '[telemetry] # why\nprometheus = "b:1"')
+    assert.strictEqual(withValue(table, "telemetry.otlp", '"u"'), '[telemetry] # why\notlp = "u"\nprometheus = "a:1"')
+    assert.strictEqual(withValue("[telemetry]", "telemetry.otlp", '"u"'), '[telemetry]\notlp = "u"')
+    assert.strictEqual(withValue("a = 1\n[b]\n", "telemetry.otlp", '"u"'), 'a = 1\ntelemetry.otlp = "u"\n[b]\n')
+    assert.strictEqual(withValue('telemetry.otlp = "u"\n', "telemetry.otlp", undefined), "")
+    assert.strictEqual(withValue(table, "telemetry.prometheus", undefined), "[telemetry] # why\n")
   })
 
   it("a value is changed in place, added before the first table, and removed with its line", () => {

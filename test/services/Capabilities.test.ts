@@ -86,3 +86,32 @@ it.effect("a node without credentials has an empty bag", () =>
     assert.deepStrictEqual((yield* Capabilities).names, [])
   }).pipe(Effect.provide(Capabilities.layerEmpty))
 )
+
+it.effect("CALL-085 two bags as one: the first counts, and a name that neither has is CapabilityMissing", () =>
+  Effect.gen(function* () {
+    const first = yield* Capabilities.fromSecrets(new Map([["a", secret("first a")]]))
+    const second = yield* Capabilities.fromSecrets(
+      new Map([
+        ["a", secret("second a")],
+        ["b", secret("second b")]
+      ])
+    )
+    const joined = Capabilities.join(first, second)
+    const read = (bag: typeof joined, name: string) => bag.use(name, (value) => Effect.succeed(textOf(value)))
+    assert.deepStrictEqual(joined.names, ["a", "b"])
+    assert.strictEqual(yield* read(joined, "a"), "first a")
+    assert.strictEqual(yield* read(joined, "b"), "second b")
+    assert.strictEqual(yield* read(yield* joined.restrict(["b"]), "b"), "second b")
+    assert.instanceOf(yield* Effect.flip(read(yield* joined.restrict(["b"]), "a")), CapabilityMissing)
+    assert.instanceOf(yield* Effect.flip(joined.restrict(["c"])), CapabilityMissing)
+    assert.notInclude(`${inspect(joined)} ${JSON.stringify(joined)} ${String(joined)}`, "first")
+  })
+)
+
+it.effect("VAULT-047 a secret given as a Buffer survives its use", () =>
+  Effect.gen(function* () {
+    const bag = yield* Capabilities.fromSecrets(new Map([["a", Redacted.make(Buffer.from("from a buffer"))]]))
+    const read = bag.use("a", (value) => Effect.succeed(textOf(value)))
+    assert.deepStrictEqual([yield* read, yield* read], ["from a buffer", "from a buffer"])
+  })
+)

@@ -4,7 +4,14 @@
 import { Effect } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { readConfig, readConfigText, writeConfigText } from "../../layers/ConfigFile.ts"
-import { CONFIG_KEYS, type ConfigKey, formatConfigValue, isConfigKey, isListKey } from "../../protocol/Config.ts"
+import {
+  CONFIG_KEYS,
+  type ConfigKey,
+  configValue,
+  formatConfigValue,
+  isConfigKey,
+  isListKey
+} from "../../protocol/Config.ts"
 import { withValue } from "../../protocol/ConfigText.ts"
 import { wrongUsage } from "../Failure.ts"
 import { Home } from "../Home.ts"
@@ -19,7 +26,7 @@ const show = Command.make(
     const output = yield* Output
     const config = yield* readConfig(home.config)
     const lines = CONFIG_KEYS.flatMap((key) => {
-      const value = config[key]
+      const value = configValue(config, key)
       return value === undefined ? [] : [`${key} = ${formatConfigValue(value)}`]
     })
     yield* output.answer(config, lines)
@@ -67,7 +74,8 @@ const set = Command.make(
   Command.withExamples([
     { command: 'alknet config set listen 0.0.0.0:4433 "[::]:4433"', description: "where to listen" },
     { command: "alknet config set label desk", description: "what tickets call this node" },
-    { command: "alknet config set label --unset", description: "back to the default" }
+    { command: "alknet config set label --unset", description: "back to the default" },
+    { command: "alknet config set telemetry.prometheus 127.0.0.1:9464", description: "metrics for Prometheus" }
   ])
 )
 

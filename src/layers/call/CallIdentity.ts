@@ -7,10 +7,11 @@
 import { Effect, Exit, Option, Redacted } from "effect"
 import { isToken, tokenPrefix } from "../../protocol/identity/Token.ts"
 import type { AuditLog } from "../../services/AuditLog.ts"
-import type { AuthContext, Identity, Principal } from "../../services/Identity.ts"
+import type { Identity, Principal } from "../../services/Identity.ts"
 import type { CallerView } from "../../services/OperationRegistry.ts"
-import type { ConnectionInfo, RemoteFilter } from "../../services/RemoteFilter.ts"
+import type { RemoteFilter } from "../../services/RemoteFilter.ts"
 import { attempt, goOn } from "./Eager.ts"
+import type { SessionCarrier } from "./SessionCarrier.ts"
 
 /** Rejected tokens after which a connection is closed. */
 export const REJECTED_TOKENS_MAX = 5
@@ -18,8 +19,9 @@ export const REJECTED_TOKENS_MAX = 5
 export interface CallIdentityOptions {
   readonly identity: Identity["Service"]
   readonly audit: AuditLog["Service"] | undefined
-  readonly auth: AuthContext
-  readonly info: ConnectionInfo
+  readonly carrier: Pick<SessionCarrier, "info" | "peer" | "identify">
+  /** The identity of the connection when it began. */
+  readonly atAccept: Principal | undefined
   readonly filter: RemoteFilter["Service"]
   /** Somebody known stands at the other side, so larger limits apply from now on. */
   readonly proven: () => void
@@ -46,19 +48,19 @@ export class CallIdentity {
   }
 
   #viewOf(resolved: Resolved, token: string | undefined): CallerView {
-    const { auth, filter, info } = this.#options
+    const { carrier, filter } = this.#options
     return {
       filter,
-      peer: { key: auth.peerKey, identity: Exit.isSuccess(resolved) ? resolved.value : undefined },
-      connection: info,
+      peer: { key: carrier.peer, identity: Exit.isSuccess(resolved) ? resolved.value : undefined },
+      connection: carrier.info,
       caller: token === undefined ? resolved : this.#byToken(token, resolved)
     }
   }
 
   #resolve(): Effect.Effect<Principal | undefined> {
-    const { auth, identity } = this.#options
+    const { atAccept, carrier } = this.#options
     return goOn(
-      attempt(() => identity.resolveRequest(auth)),
+      attempt(() => carrier.identify(atAccept)),
       (exit): Effect.Effect<Principal | undefined> => {
         // Without a token nothing can be rejected.
         if (Exit.isFailure(exit)) return Effect.orDie(Effect.failCause(exit.cause))
@@ -70,9 +72,9 @@ export class CallIdentity {
   }
 
   #byToken(token: string, connection: Resolved): Effect.Effect<Principal | undefined> {
-    const { auth, identity, proven } = this.#options
+    const { carrier, identity, proven } = this.#options
     return Effect.suspend(() =>
-      Effect.flatMap(identity.resolveFromToken(Redacted.make(token), auth.peerKey), (found) => {
+      Effect.flatMap(identity.resolveFromToken(Redacted.make(token), carrier.peer), (found) => {
         if (Option.isNone(found)) return Effect.andThen(this.#reject(token), connection)
         proven()
         return Effect.succeed(found.value)
@@ -82,14 +84,14 @@ export class CallIdentity {
 
   #reject(token: string): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const { audit, auth, info, tooManyRejections } = this.#options
+      const { audit, carrier, tooManyRejections } = this.#options
       this.#rejected++
       if (this.#rejected === REJECTED_TOKENS_MAX) tooManyRejections()
       if (audit === undefined) return Effect.void
       return audit.record({
         event: "auth.reject",
-        conn: info.id,
-        remote: auth.remoteAddress,
+        conn: carrier.info.id,
+        remote: carrier.info.remoteAddress,
         method: "token",
         credential: credentialOf(token),
         reason: "unknown"

@@ -31,6 +31,8 @@ export interface ChannelOwner {
   /** Body bytes that a frame may have now. */
   readonly frameLimit: () => number
   readonly frameStallMillis: number
+  /** So many bytes of frames go to the transport. */
+  readonly handed: (bytes: number) => void
   /** Before a body is read on a stream of the peer: an effect to wait for, where its bytes do not fit the budget. */
   readonly announced: (channel: Channel, bytes: number) => Effect.Effect<void> | undefined
   /** An envelope: an effect to wait for before the next one is read. */
@@ -64,7 +66,7 @@ export class Channel {
   constructor(role: ChannelRole, owner: ChannelOwner) {
     this.role = role
     this.#owner = owner
-    this.writer = new FrameWriter(owner.fork, (error) => this.#writeFailed(error))
+    this.writer = new FrameWriter(owner.fork, (error) => this.#writeFailed(error), owner.handed)
   }
 
   /** Whether a request can still be sent or answered here. */

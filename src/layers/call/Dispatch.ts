@@ -1,11 +1,12 @@
 /**
- * One request from the gates to its answer: admission, input, context, handler, output, errors (call.md sections 4 and 7).
+ * One request from the gates to its answer or its items: admission, input, context, handler, output, errors (call.md
+ * sections 4, 7 and 15). The kind of the operation decides which of the two it is (CALL-R59).
  *
  * Frames and gateways alike come through here, so that equal view, name and input have equal outcomes (CALL-R128). The
  * result never dies: what breaks becomes `INTERNAL` with an incident id. Where nothing has to wait, the result is a
  * finished `Exit`, and a refusal costs no fiber.
  */
-import { Cause, Effect, Exit, type Schema, type SchemaIssue } from "effect"
+import { Cause, Effect, Exit, type Schema, type SchemaIssue, Stream } from "effect"
 import { CallError, invalidOperationType } from "../../protocol/call/CallError.ts"
 import type { ForwardedFor } from "../../protocol/call/Envelope.ts"
 import { invalidInputOf } from "../../protocol/call/OperationCodec.ts"
@@ -14,7 +15,10 @@ import type { Principal } from "../../services/Identity.ts"
 import type { OperationContext } from "../../services/OperationContext.ts"
 import type { CallerView, OperationRegistry, Registration } from "../../services/OperationRegistry.ts"
 import { attempt, goOn } from "./Eager.ts"
+import type { Composition, Keeper } from "./Env.ts"
 import { reportIncident } from "./Incident.ts"
+import type { EncodeItem } from "./ItemWriter.ts"
+import { rootContext } from "./RequestContext.ts"
 
 export interface DispatchRequest {
   readonly view: CallerView
@@ -23,47 +27,132 @@ export interface DispatchRequest {
   readonly name: string
   readonly input: Schema.Json
   readonly forwardedFor: ForwardedFor | undefined
+  /** Counts until there is an answer; for a subscription until its handler starts. */
   readonly deadline: number
   readonly connection: CallConnection["Service"] | undefined
+  /** What its handler composes with. */
+  readonly composition: Composition
+  /** Holds what its handler started and what outlives it. */
+  readonly keeper: Keeper
 }
 
-const noMetadata: Readonly<Record<string, string>> = Object.freeze({})
+/** Where the items of a subscription go. */
+export interface ItemSink {
+  /** The handler starts: from now on there is no deadline (CALL-R119). */
+  readonly begin: () => void
+  /** Completes when all of them were accepted. */
+  readonly write: (items: ReadonlyArray<unknown>, encode: EncodeItem) => Effect.Effect<void, CallError>
+}
 
-/** Answers a query or mutation with its encoded output, or with the error that is ready to send. */
+/** The end of a subscription, in the place of an output. */
+export const COMPLETED: unique symbol = Symbol("completed")
+
+/**
+ * Serves a request of any kind: gives the encoded output, or writes the items and gives `COMPLETED`. The error is ready to
+ * send.
+ */
 export const dispatch = (
+  registry: OperationRegistry["Service"],
+  request: DispatchRequest,
+  sink: ItemSink
+): Effect.Effect<Schema.Json | typeof COMPLETED, CallError> =>
+  admit<Schema.Json | typeof COMPLETED>(registry, request, (registration, makeContext) =>
+    isStreamed(registration)
+      ? prepare(registration, request.name, request.input, makeContext, (input, context) =>
+          writeItems(registration, input, context, sink)
+        )
+      : serve(registration, request.name, request.input, makeContext)
+  )
+
+/** Answers a query or mutation for a gateway. */
+export const dispatchCall = (
   registry: OperationRegistry["Service"],
   request: DispatchRequest
 ): Effect.Effect<Schema.Json, CallError> =>
+  admit(registry, request, (registration, makeContext) =>
+    isStreamed(registration)
+      ? Effect.fail(invalidOperationType("a subscription has no single answer", request.name))
+      : serve(registration, request.name, request.input, makeContext)
+  )
+
+/** The items of a subscription for a gateway, once the gates have said yes. */
+export const dispatchStream = (
+  registry: OperationRegistry["Service"],
+  request: DispatchRequest
+): Effect.Effect<Stream.Stream<Schema.Json, CallError>, CallError> =>
+  admit(registry, request, (registration, makeContext) =>
+    isStreamed(registration)
+      ? Effect.succeed(serveStream(registration, request.name, request.input, makeContext))
+      : Effect.fail(invalidOperationType(`a ${registration.operation.kind} is no stream`, request.name))
+  )
+
+const isStreamed = (registration: Registration): boolean => registration.operation.kind === "subscription"
+
+type MakeContext = () => Effect.Effect<OperationContext["Service"], CallError>
+
+const admit = <A>(
+  registry: OperationRegistry["Service"],
+  request: DispatchRequest,
+  next: (registration: Registration, makeContext: MakeContext) => Effect.Effect<A, CallError>
+): Effect.Effect<A, CallError> =>
   goOn(
-    attempt(() => registry.admit(request.view, request.name)),
+    attempt(() => registry.admit(request.view, request.name, request.input)),
     (exit) => {
       if (Exit.isFailure(exit)) return incident("a gate broke", request.name, exit.cause)
       const admission = exit.value
-      return admission._tag === "Refused"
-        ? Effect.fail(admission.error)
-        : decodeAndRun(admission.registration, admission.caller, request)
+      if (admission._tag === "Refused") return Effect.fail(admission.error)
+      const { caller, registration } = admission
+      return next(registration, () => contextOf(registration, caller, request))
     }
   )
 
 const incident = (what: string, operation: string, cause: Cause.Cause<unknown>, code?: string) =>
   Effect.flatMap(reportIncident(what, operation, cause, code), Effect.fail)
 
-const decodeAndRun = (
+/** The way from the input on, for requests from outside and for composed children alike. */
+export const serve = (
   registration: Registration,
-  caller: Principal | undefined,
-  request: DispatchRequest
-): Effect.Effect<Schema.Json, CallError> => {
-  if (registration.operation.kind === "subscription") {
-    return Effect.fail(invalidOperationType("a subscription has no single answer", request.name))
-  }
-  return goOn(
-    attempt(() => registration.codec.decodeInput(request.input)),
-    (decoded) =>
-      Exit.isSuccess(decoded)
-        ? runHandler(registration, decoded.value, contextOf(registration, caller, request))
-        : refuseInput(request.name, decoded.cause)
+  name: string,
+  input: Schema.Json,
+  makeContext: MakeContext
+): Effect.Effect<Schema.Json, CallError> =>
+  prepare(registration, name, input, makeContext, (decoded, context) => runHandler(registration, decoded, context))
+
+/** The same for a subscription: its encoded items, as one stream that fails with what is ready to send. */
+export const serveStream = (
+  registration: Registration,
+  name: string,
+  input: Schema.Json,
+  makeContext: MakeContext
+): Stream.Stream<Schema.Json, CallError> =>
+  Stream.unwrap(
+    prepare(registration, name, input, makeContext, (decoded, context) =>
+      Effect.succeed(
+        Stream.mapEffect(itemsOf(registration, decoded, context), (item) => encodeOutput(registration, item))
+      )
+    )
   )
-}
+
+/** Input and context, in this order. */
+const prepare = <A>(
+  registration: Registration,
+  name: string,
+  input: Schema.Json,
+  makeContext: MakeContext,
+  run: (decoded: unknown, context: OperationContext["Service"]) => Effect.Effect<A, CallError>
+): Effect.Effect<A, CallError> =>
+  goOn(
+    attempt(() => registration.codec.decodeInput(input)),
+    (decoded) =>
+      Exit.isFailure(decoded)
+        ? refuseInput(name, decoded.cause)
+        : goOn(attempt(makeContext), (context): Effect.Effect<A, CallError> => {
+            if (Exit.isSuccess(context)) return run(decoded.value, context.value)
+            return Cause.hasDies(context.cause)
+              ? incident("the context broke", name, context.cause)
+              : Effect.failCause(context.cause)
+          })
+  )
 
 const refuseInput = (name: string, cause: Cause.Cause<SchemaIssue.Issue>): Effect.Effect<never, CallError> => {
   const issue = Cause.findErrorOption(cause)
@@ -76,21 +165,14 @@ const contextOf = (
   registration: Registration,
   caller: Principal | undefined,
   request: DispatchRequest
-): OperationContext["Service"] => ({
-  requestId: request.requestId,
-  parentRequestId: undefined,
-  identity: caller,
-  authority: registration.authority,
-  originator: caller,
-  forwardedFor: request.forwardedFor,
-  capabilities: registration.capabilities,
-  metadata: noMetadata,
-  deadline: request.deadline,
-  abortPolicy: "AbortDependents",
-  internal: false,
-  connection: request.connection,
-  view: request.view
-})
+): Effect.Effect<OperationContext["Service"]> => {
+  const { composition, connection, forwardedFor, keeper, requestId, view } = request
+  const deadline = isStreamed(registration) ? undefined : request.deadline
+  const asked = { requestId, identity: caller, view }
+  return goOn(composition.envFor(asked, keeper), (exit) =>
+    Exit.map(exit, (env) => rootContext(registration, { ...asked, forwardedFor, env, deadline, connection }))
+  )
+}
 
 const runHandler = (
   registration: Registration,
@@ -101,6 +183,31 @@ const runHandler = (
     attempt(() => registration.run(input, context)),
     (exit) => (Exit.isSuccess(exit) ? encodeOutput(registration, exit.value) : explain(registration, exit.cause))
   )
+
+/** What the handler's stream gives, with errors that are ready to send. */
+const itemsOf = (
+  registration: Registration,
+  input: unknown,
+  context: OperationContext["Service"]
+): Stream.Stream<unknown, CallError> =>
+  Stream.catchCause(
+    Stream.suspend(() => registration.stream(input, context)),
+    (cause) => Stream.fromEffect(explain(registration, cause))
+  )
+
+const writeItems = (
+  registration: Registration,
+  input: unknown,
+  context: OperationContext["Service"],
+  sink: ItemSink
+): Effect.Effect<typeof COMPLETED, CallError> => {
+  const encode: EncodeItem = (item) => encodeOutput(registration, item)
+  sink.begin()
+  return Effect.as(
+    Stream.runForEachArray(itemsOf(registration, input, context), (items) => sink.write(items, encode)),
+    COMPLETED
+  )
+}
 
 const encodeOutput = (registration: Registration, output: unknown): Effect.Effect<Schema.Json, CallError> =>
   goOn(

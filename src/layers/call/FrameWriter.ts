@@ -21,6 +21,7 @@ export type WriteError = StreamReset | ConnectionClosed
 export class FrameWriter {
   readonly #fork: Fork
   readonly #failed: (error: WriteError) => void
+  readonly #handed: (bytes: number) => void
   #stream: BiStream | undefined = undefined
   #frames: Array<Uint8Array> = []
   #owners: Array<FrameOwner | undefined> = []
@@ -33,9 +34,11 @@ export class FrameWriter {
   #isOver = false
   #hasOvertaken = false
 
-  constructor(fork: Fork, failed: (error: WriteError) => void) {
+  /** `handed` is told what goes to the transport, in bytes. */
+  constructor(fork: Fork, failed: (error: WriteError) => void, handed: (bytes: number) => void = () => undefined) {
     this.#fork = fork
     this.#failed = failed
+    this.#handed = handed
   }
 
   /** Whether frames can still be added. */
@@ -125,6 +128,7 @@ export class FrameWriter {
     if (!this.#hasOvertaken) this.#overtake(frames, owners)
     this.#writing = frames
     const bytes = frames.length === 1 ? frames[0]! : Buffer.concat(frames)
+    this.#handed(bytes.length)
     const isLast = isAll && this.#wantsFinish
     this.#run(isLast ? this.#stream.writeLast(bytes) : this.#stream.write(bytes), owners, isLast)
   }

@@ -6,18 +6,28 @@
  * still count.
  */
 import { Cause, Effect, Exit, type Fiber, Result, type Schema } from "effect"
-import { type CallError, internal, timedOut, toPayload } from "../../protocol/call/CallError.ts"
-import { type Envelope, formatError, formatResponded, readRequested } from "../../protocol/call/Envelope.ts"
+import { type CallError, internal, ProtocolCode, timedOut, toPayload } from "../../protocol/call/CallError.ts"
+import {
+  type Envelope,
+  formatCompleted,
+  formatError,
+  formatResponded,
+  readRequested
+} from "../../protocol/call/Envelope.ts"
 import { encodeFrame, HEADER_BYTES } from "../../protocol/call/Frame.ts"
 import type { CallConnection } from "../../services/CallConnection.ts"
 import type { OperationRegistry } from "../../services/OperationRegistry.ts"
 import { Allowance, type Waiter } from "./Allowance.ts"
 import type { CallIdentity } from "./CallIdentity.ts"
+import { Outcome } from "./CallMetrics.ts"
 import type { Channel } from "./Channel.ts"
 import type { Deadline, Deadlines, Fork } from "./Deadlines.ts"
-import { dispatch } from "./Dispatch.ts"
+import { COMPLETED, dispatch, type ItemSink } from "./Dispatch.ts"
 import { goOn } from "./Eager.ts"
+import type { Composition, Keeper } from "./Env.ts"
 import type { FrameOwner } from "./FrameWriter.ts"
+import { type EncodeItem, ItemWriter } from "./ItemWriter.ts"
+import type { CallRecord, ConnectionTelemetry } from "./Telemetry.ts"
 
 export interface InboundOptions {
   readonly fork: Fork
@@ -30,6 +40,8 @@ export interface InboundOptions {
   /** Body bytes of the largest answer. */
   readonly maxFrame: number
   readonly connection: () => CallConnection["Service"]
+  readonly composition: Composition
+  readonly telemetry: ConnectionTelemetry
 }
 
 export class Inbound {
@@ -38,6 +50,8 @@ export class Inbound {
   readonly #permits: Allowance
   /** Requests whose fiber has not ended, answered or not. */
   readonly #running = new Set<InboundRequest>()
+  /** What outlives the request that started it. */
+  readonly #kept = new Set<Fiber.Fiber<unknown, unknown>>()
   #isClosed = false
   readonly #waitsForNone = new Set<() => void>()
 
@@ -114,7 +128,23 @@ export class Inbound {
   close(): ReadonlyArray<Fiber.Fiber<unknown, unknown>> {
     this.#isClosed = true
     for (const request of this.#table.values()) this.#abort(request)
-    return [...this.#running].flatMap((request) => (request.fiber === undefined ? [] : [request.fiber]))
+    for (const fiber of this.#kept) fiber.interruptUnsafe()
+    const handlers = [...this.#running].flatMap((request) => (request.fiber === undefined ? [] : [request.fiber]))
+    return [...handlers, ...this.#kept]
+  }
+
+  /** Runs what a request's handler started and what may outlive it. The request counts until that has ended too. */
+  keep<A, E>(request: InboundRequest, effect: Effect.Effect<A, E>): Fiber.Fiber<A, E> | undefined {
+    if (this.#isClosed) return undefined
+    const fiber = this.#options.fork(effect)
+    this.#kept.add(fiber)
+    request.kept++
+    fiber.addObserver(() => {
+      this.#kept.delete(fiber)
+      request.kept--
+      this.#giveBack(request)
+    })
+    return fiber
   }
 
   /** The answer was taken by the transport: nothing more is sent for the request. */
@@ -136,24 +166,32 @@ export class Inbound {
   #start(request: InboundRequest): void {
     request.hasPermit = true
     request.leaveQueue()
-    const { connection, deadlineMillis, fork, identity, registry } = this.#options
+    const { composition, connection, deadlineMillis, fork, identity, registry, telemetry } = this.#options
     const { authToken, forwardedFor, input, name } = readRequested(request.payload)
     request.name = name
-    const answer = goOn(identity.view(authToken), (exit) =>
+    request.record = telemetry.served(request.id, name, request.receivedAt)
+    const made = goOn(identity.view(authToken), (exit) =>
       Exit.isFailure(exit)
         ? Effect.failCause(exit.cause)
-        : dispatch(registry, {
-            view: exit.value,
-            requestId: request.id,
-            name,
-            input,
-            forwardedFor,
-            deadline: request.receivedAt + deadlineMillis,
-            connection: connection()
-          })
+        : dispatch(
+            registry,
+            {
+              view: exit.value,
+              requestId: request.id,
+              name,
+              input,
+              forwardedFor,
+              deadline: request.receivedAt + deadlineMillis,
+              connection: connection(),
+              composition,
+              keeper: request
+            },
+            request
+          )
     )
+    const answer = request.record.within(made)
     if (Exit.isExit(answer)) {
-      this.#done(request, answer as Exit.Exit<Schema.Json, CallError>)
+      this.#done(request, answer as Exit.Exit<Schema.Json | typeof COMPLETED, CallError>)
       return
     }
     this.#running.add(request)
@@ -165,13 +203,26 @@ export class Inbound {
     })
   }
 
+  /** A subscription whose handler starts: it has no deadline any more. */
+  begin(request: InboundRequest): ItemWriter {
+    if (request.deadline !== undefined) this.#options.deadlines.cancel(request.deadline)
+    return new ItemWriter({
+      writer: request.channel.writer,
+      requestId: request.id,
+      operation: request.name,
+      maxFrame: this.#options.maxFrame
+    })
+  }
+
   /** The fiber has ended. */
-  #done(request: InboundRequest, exit: Exit.Exit<Schema.Json, CallError>): void {
+  #done(request: InboundRequest, exit: Exit.Exit<Schema.Json | typeof COMPLETED, CallError>): void {
     request.hasEnded = true
     if (request.isAnswered || request.isOver) {
       this.#giveBack(request)
     } else if (Exit.isSuccess(exit)) {
-      this.#answer(request, formatResponded(request.id, exit.value))
+      const text =
+        exit.value === COMPLETED ? Result.succeed(formatCompleted(request.id)) : formatResponded(request.id, exit.value)
+      this.#answer(request, text, Outcome.Ok)
     } else {
       const error = Cause.findErrorOption(exit.cause)
       this.#fail(request, error._tag === "Some" ? error.value : internal("internal error", request.name))
@@ -186,26 +237,32 @@ export class Inbound {
     } else {
       request.leaveQueue()
       request.hasEnded = true
+      const { name } = readRequested(request.payload)
+      request.record = this.#options.telemetry.served(request.id, name, request.receivedAt)
       this.#fail(request, timedOut(request.name))
     }
   }
 
   #fail(request: InboundRequest, error: CallError): void {
-    this.#answer(request, formatError(request.id, toPayload(error)))
+    this.#answer(request, formatError(request.id, toPayload(error)), error.code)
   }
 
-  #answer(request: InboundRequest, text: Result.Result<string, { readonly hint: string }>): void {
+  #answer(request: InboundRequest, text: Result.Result<string, { readonly hint: string }>, outcome: string): void {
     request.isAnswered = true
     if (request.deadline !== undefined) this.#options.deadlines.cancel(request.deadline)
+    let isEmergency = false
     let frame = Result.isSuccess(text) ? encodeFrame(text.success) : undefined
     if (Result.isFailure(text)) {
       const details = { operation: request.name, hint: text.failure.hint }
       this.#options.fork(Effect.logError("an answer is not JSON", details))
       frame = this.#emergency(request, "internal error")
+      isEmergency = true
     } else if (frame!.length - HEADER_BYTES > this.#options.maxFrame) {
       frame = this.#emergency(request, "response too large")
+      isEmergency = true
     }
     request.frame = frame
+    request.record?.end(isEmergency ? ProtocolCode.Internal : outcome)
     request.channel.writer.push(frame!, request)
   }
 
@@ -215,7 +272,9 @@ export class Inbound {
 
   #abort(request: InboundRequest): void {
     if (request.isOver) return
+    request.record?.end(Outcome.Aborted)
     if (request.frame !== undefined) request.channel.writer.drop(request.frame)
+    request.items?.drop()
     if (!request.hasPermit) {
       request.leaveQueue()
       request.hasEnded = true
@@ -237,9 +296,9 @@ export class Inbound {
     if (request.hasEnded) this.#giveBack(request)
   }
 
-  /** Once the fiber has ended and nothing more is sent. */
+  /** Once the fiber has ended, what it left behind too, and nothing more is sent. */
   #giveBack(request: InboundRequest): void {
-    if (!request.isOver || !request.hasEnded) return
+    if (!request.isOver || !request.hasEnded || request.kept > 0) return
     if (request.hasPermit) this.#permits.give(1)
     if (request.isBudgeted) this.#options.budget.give(request.bytes)
     request.hasPermit = false
@@ -248,7 +307,7 @@ export class Inbound {
 }
 
 /** One request of the other side. The fields say how far it has come. */
-class InboundRequest implements FrameOwner {
+class InboundRequest implements FrameOwner, ItemSink, Keeper {
   readonly id: string
   readonly channel: Channel
   readonly payload: Schema.Json
@@ -259,7 +318,11 @@ class InboundRequest implements FrameOwner {
   receivedAt = 0
   deadline: Deadline | undefined = undefined
   fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
-  /** Its answer, once there is one. */
+  /** From the moment it has its permit. */
+  record: CallRecord | undefined = undefined
+  /** Of a subscription whose handler has started. */
+  items: ItemWriter | undefined = undefined
+  /** Its answer, once there is one; of a subscription its end. */
   frame: Uint8Array | undefined = undefined
   queue: Allowance | undefined = undefined
   waiter: Waiter | undefined = undefined
@@ -273,6 +336,8 @@ class InboundRequest implements FrameOwner {
   isAnswered = false
   /** Out of the table: nothing more is sent. */
   isOver = false
+  /** Children that run on when its fiber does not. */
+  kept = 0
 
   constructor(inbound: Inbound, channel: Channel, envelope: Envelope, bytes: number) {
     this.#inbound = inbound
@@ -292,5 +357,18 @@ class InboundRequest implements FrameOwner {
 
   written(): void {
     this.#inbound.written(this)
+  }
+
+  begin(): void {
+    this.items = this.#inbound.begin(this)
+  }
+
+  write(items: ReadonlyArray<unknown>, encode: EncodeItem): Effect.Effect<void, CallError> {
+    this.record?.items(items.length)
+    return this.items!.write(items, encode)
+  }
+
+  keep<A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E> | undefined {
+    return this.#inbound.keep(this, effect)
   }
 }

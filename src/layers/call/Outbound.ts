@@ -1,19 +1,29 @@
 /**
  * The requests of this side: table, choice of stream, answers, timeouts, aborts (call.md sections 5.2, 6 and 14).
  *
- * The entry of a call stands in the table before a byte of its request is written, and every way out removes it, gives its
- * permit back and settles its waiter once.
+ * The entry of a request stands in the table before a byte of it is written, and every way out removes it, gives its permit
+ * back and settles its waiter once. What is called a call here may be a subscription, whose entry stays while items come.
  */
 import { randomUUID } from "node:crypto"
-import { Cause, Effect, Exit } from "effect"
-import { type CallError, internal, timedOut } from "../../protocol/call/CallError.ts"
-import { formatAborted } from "../../protocol/call/Envelope.ts"
+import { Cause, Effect, Exit, type Schema } from "effect"
+import { type CallError, internal, ProtocolCode, timedOut } from "../../protocol/call/CallError.ts"
+import { formatAborted, readError } from "../../protocol/call/Envelope.ts"
 import { encodeFrame, HEADER_BYTES } from "../../protocol/call/Frame.ts"
 import { StreamCode } from "../../protocol/call/StreamCode.ts"
 import type { BiStream, ConnectionClosed, StreamLimit } from "../../services/Transport.ts"
-import { Allowance, type Waiter } from "./Allowance.ts"
+import { Allowance } from "./Allowance.ts"
+import { Outcome } from "./CallMetrics.ts"
 import { Channel, type ChannelEnd, type ChannelOwner } from "./Channel.ts"
-import type { Deadline, Deadlines, Fork } from "./Deadlines.ts"
+import type { Deadlines, Fork } from "./Deadlines.ts"
+import {
+  type CallOutcome,
+  type CallRequest,
+  type Items,
+  messageOf,
+  PendingCall,
+  type SubscriptionOutcome
+} from "./PendingCall.ts"
+import type { ConnectionTelemetry } from "./Telemetry.ts"
 
 export interface OutboundOptions {
   readonly fork: Fork
@@ -29,22 +39,7 @@ export interface OutboundOptions {
   readonly sharedBodyMax: number
   readonly sharedStallMillis: number
   readonly streams: "shared" | "perCall"
-}
-
-/** What a call is told, once: the error, or the payload that answers it. */
-export interface CallOutcome {
-  readonly responded: (payload: unknown) => void
-  readonly failed: (error: CallError) => void
-  /** A `call.error` from the other side. */
-  readonly refused: (payload: unknown) => void
-}
-
-export interface CallRequest {
-  readonly name: string
-  readonly timeoutMillis: number
-  readonly isDedicated: boolean
-  /** The text of the request for this id, or why there is none. */
-  readonly format: (id: string) => string | CallError
+  readonly telemetry: ConnectionTelemetry
 }
 
 /** Frames that may wait on a stream for an abort to be added: a peer that reads nothing must not make us hold more. */
@@ -80,27 +75,27 @@ export class Outbound {
     return this.#waiting.size
   }
 
-  /** Starts a call; gives what gives it up. */
-  call(request: CallRequest, outcome: CallOutcome): Effect.Effect<void> {
-    if (this.#isClosed) {
-      outcome.failed(internal("connection closed", request.name))
-      return Effect.void
-    }
+  /** Starts a call or a subscription; gives what gives it up. */
+  call(request: CallRequest, outcome: CallOutcome | SubscriptionOutcome): Effect.Effect<void> {
     const id = randomUUID()
+    const { deadlines, telemetry } = this.#options
+    const startedAt = deadlines.now()
+    const record = telemetry.made(id, request.name, request.operation, startedAt)
+    const refuse = (error: CallError): Effect.Effect<void> => {
+      record.end(error.code)
+      outcome.failed(error)
+      return Effect.void
+    }
+    if (this.#isClosed) return refuse(internal("connection closed", request.name))
     const text = request.format(id)
-    if (typeof text !== "string") {
-      outcome.failed(text)
-      return Effect.void
-    }
+    if (typeof text !== "string") return refuse(text)
     const frame = encodeFrame(text)
-    if (frame.length - HEADER_BYTES > this.#options.maxFrame) {
-      outcome.failed(internal("request too large", request.name))
-      return Effect.void
+    if (frame.length - HEADER_BYTES > this.#options.maxFrame) return refuse(internal("request too large", request.name))
+    const call = new PendingCall(id, request, frame, outcome, record)
+    call.startedAt = startedAt
+    if (request.timeoutMillis !== undefined) {
+      call.deadline = deadlines.add(request.timeoutMillis, () => this.#expired(call), call.startedAt)
     }
-    const call = new PendingCall(id, request, frame, outcome)
-    const { deadlines } = this.#options
-    call.startedAt = deadlines.now()
-    call.deadline = deadlines.add(request.timeoutMillis, () => this.#expired(call), call.startedAt)
     if (this.#permits.take(1)) {
       this.#launch(call)
     } else {
@@ -109,25 +104,48 @@ export class Outbound {
         this.#waiting.delete(call)
         this.#launch(call)
       })
+      request.waits?.(() => {
+        if (this.#waiting.has(call)) this.#fail(call, "request cancelled")
+      })
     }
     return Effect.sync(() => {
-      if (this.#settle(call)) this.#abort(call)
+      if (this.#settle(call, Outcome.Aborted)) this.#abort(call)
     })
   }
 
-  /** `call.responded`. */
-  responded(id: string, payload: unknown): void {
+  /** `call.responded`, of so many bytes: what the reader of the stream has to wait for before it goes on. */
+  responded(channel: Channel, id: string, payload: unknown, bytes: number): Effect.Effect<void> | undefined {
     const call = this.#pending.get(id)
     if (call === undefined) {
       this.#stopRepeating(id)
-      return
+      return undefined
     }
+    if (call.outcome.items !== undefined) return this.#item(call, call.outcome.items, channel, payload, bytes)
     this.#answered[this.#answeredAt] = id
     this.#answeredAt = (this.#answeredAt + 1) % ANSWERED_KEPT
     this.#leaveShared(call, true)
-    this.#settle(call)
+    this.#settle(call, Outcome.Ok)
     this.#finishDedicated(call)
     call.outcome.responded(payload)
+    return undefined
+  }
+
+  #item(
+    call: PendingCall,
+    items: Items,
+    channel: Channel,
+    payload: unknown,
+    bytes: number
+  ): Effect.Effect<void> | undefined {
+    call.itemCount++
+    call.record.items(1)
+    if (call.itemCount === 1) this.#finishDedicated(call)
+    if (channel === call.channel && channel.role === "dedicated") return items.offer(payload, bytes)
+    if (!items.offerShared(payload, bytes) && this.#settle(call, ProtocolCode.Internal)) {
+      this.#abort(call)
+      call.outcome.failed(internal("subscription overflow", call.request.name))
+    }
+    return undefined
   }
 
   /** `call.error`. */
@@ -135,12 +153,24 @@ export class Outbound {
     const call = this.#pending.get(id)
     if (call === undefined) return
     this.#leaveShared(call, true)
-    this.#settle(call)
+    this.#settle(call, readError(payload as Schema.Json).code)
     this.#finishDedicated(call)
     call.outcome.refused(payload)
   }
 
-  /** `call.completed`, or a `call.aborted` that named no request of the other side. */
+  /** `call.completed`. */
+  completed(id: string): void {
+    const call = this.#pending.get(id)
+    if (call?.outcome.items === undefined) {
+      this.cancelled(id)
+      return
+    }
+    this.#settle(call, Outcome.Ok)
+    this.#finishDedicated(call)
+    call.outcome.items.completed()
+  }
+
+  /** A `call.aborted` that named no request of the other side. */
   cancelled(id: string): void {
     const call = this.#pending.get(id)
     if (call === undefined) return
@@ -152,7 +182,13 @@ export class Outbound {
   ended(channel: Channel, end: ChannelEnd): void {
     if (channel === this.#shared) this.#shared = undefined
     for (const call of this.#pending.values()) {
-      if (call.channel === channel) this.#fail(call, messageOf(call, end))
+      if (call.channel !== channel) continue
+      if (call.isAnsweredBy(end)) {
+        this.#settle(call, Outcome.Ok)
+        call.outcome.items?.completed()
+      } else {
+        this.#fail(call, messageOf(call, end))
+      }
     }
   }
 
@@ -222,19 +258,20 @@ export class Outbound {
   }
 
   #expired(call: PendingCall): void {
-    if (!this.#settle(call)) return
+    if (!this.#settle(call, ProtocolCode.Timeout)) return
     this.#abort(call)
     call.outcome.failed(timedOut(call.request.name))
   }
 
   #fail(call: PendingCall, message: string): void {
-    if (this.#settle(call)) call.outcome.failed(internal(message, call.request.name))
+    if (this.#settle(call, ProtocolCode.Internal)) call.outcome.failed(internal(message, call.request.name))
   }
 
   /** Takes the call out of everything. False: it was settled before. */
-  #settle(call: PendingCall): boolean {
+  #settle(call: PendingCall, outcome: string): boolean {
     if (call.isSettled) return false
     call.isSettled = true
+    call.record.end(outcome)
     if (call.deadline !== undefined) this.#options.deadlines.cancel(call.deadline)
     this.#pending.delete(call.id)
     this.#leaveShared(call, false)
@@ -266,7 +303,11 @@ export class Outbound {
     if (channel === undefined || this.#isClosed) return
     const isUnsent = channel.writer.drop(call.frame)
     if (channel.role === "dedicated") {
-      if (isUnsent || !channel.writer.isIdle || !channel.isWritable) {
+      if (call.itemCount > 0 && channel.end === undefined) {
+        // Our direction is finished: the abort goes another way, and the stream is not read any further.
+        this.#sendAbort(call.id, undefined)
+        channel.stopReading(StreamCode.Cancelled)
+      } else if (isUnsent || !channel.writer.isIdle || !channel.isWritable) {
         channel.abandon(StreamCode.Cancelled)
       } else {
         channel.writer.push(encodeFrame(formatAborted(call.id)))
@@ -296,44 +337,5 @@ export class Outbound {
     if (index === -1 || this.#isClosed) return
     this.#answered[index] = undefined
     this.#sendAbort(id, this.#options.only)
-  }
-}
-
-const messageOf = (call: PendingCall, end: ChannelEnd): string => {
-  // Where the stream is the connection, its end is the connection's: a killed process is seen as nothing else.
-  if (call.channel?.role === "only") return "connection closed"
-  switch (end._tag) {
-    case "finished":
-      return "stream ended without a response"
-    case "gone":
-      return "connection closed"
-    case "broken":
-      return "stream reset"
-    case "cut":
-      // Stopped before the request was out: it cannot have been understood.
-      return end.error.side === "write" && call.channel?.writer.hasDropped(call.frame) === true
-        ? `failed to write frame: ${end.error.message}`
-        : "stream reset"
-  }
-}
-
-/** One request of this side. */
-class PendingCall {
-  readonly id: string
-  readonly request: CallRequest
-  readonly frame: Uint8Array
-  readonly outcome: CallOutcome
-  startedAt = 0
-  deadline: Deadline | undefined = undefined
-  waiter: Waiter | undefined = undefined
-  channel: Channel | undefined = undefined
-  hasPermit = false
-  isSettled = false
-
-  constructor(id: string, request: CallRequest, frame: Uint8Array, outcome: CallOutcome) {
-    this.id = id
-    this.request = request
-    this.frame = frame
-    this.outcome = outcome
   }
 }

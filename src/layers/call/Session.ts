@@ -5,7 +5,7 @@
  * However it ends, nothing waits any more afterwards and nothing of it is left: `shutdown` refuses what is new, fails what
  * is pending, interrupts the handlers and waits for them at most `closeGrace`, closes the transport, and stops its fibers.
  */
-import { Clock, Context, Deferred, Duration, Effect, Exit, Fiber, Option, References, Stream } from "effect"
+import { Clock, Context, Deferred, Duration, Effect, Exit, Fiber, Option, References, Scope } from "effect"
 import { CloseCode } from "../../protocol/CloseCode.ts"
 import { type Envelope, EventType } from "../../protocol/call/Envelope.ts"
 import { MAX_BODY_BYTES } from "../../protocol/call/Frame.ts"
@@ -16,21 +16,31 @@ import type { CallLimits } from "../../services/CallLimits.ts"
 import type { RunOptions } from "../../services/Dispatcher.ts"
 import type { Identity, Principal } from "../../services/Identity.ts"
 import type { OperationRegistry } from "../../services/OperationRegistry.ts"
-import type { ConnectionInfo } from "../../services/RemoteFilter.ts"
-import type { BiStream, CloseReason, Connection, ConnectionClosed } from "../../services/Transport.ts"
+import type { PeerGraph } from "../../services/PeerGraph.ts"
+import type { SessionSource } from "../../services/SessionSource.ts"
+import type { BiStream, CloseReason, ConnectionClosed } from "../../services/Transport.ts"
 import { Allowance } from "./Allowance.ts"
 import { makeCall } from "./CallFunction.ts"
 import { CallIdentity } from "./CallIdentity.ts"
 import { Channel, type ChannelEnd, type ChannelOwner } from "./Channel.ts"
 import { Deadlines, type Fork } from "./Deadlines.ts"
+import { Composition, type OwnPeer, ownPeer } from "./Env.ts"
+import { makeForward } from "./Forwarder.ts"
 import { Inbound } from "./Inbound.ts"
 import { Outbound } from "./Outbound.ts"
+import { ConnectionOverlay } from "./Overlay.ts"
+import type { SessionCarrier } from "./SessionCarrier.ts"
+import { makeSubscribe } from "./Subscription.ts"
+import type { CallTelemetry, ConnectionTelemetry } from "./Telemetry.ts"
 
 export interface SessionParts {
   readonly registry: OperationRegistry["Service"]
   readonly identity: Identity["Service"]
   readonly audit: AuditLog["Service"] | undefined
   readonly limits: CallLimits
+  readonly graph: PeerGraph["Service"] | undefined
+  readonly sessions: SessionSource["Service"] | undefined
+  readonly telemetry: CallTelemetry
 }
 
 export interface Session {
@@ -46,33 +56,27 @@ const millis = (duration: Duration.Input): number => Duration.toMillis(duration)
 /** Starts a session on a carrier. The caller owes it a `shutdown`. */
 export const startSession = Effect.fnUntraced(function* (
   parts: SessionParts,
-  carrier: Connection,
+  carrier: SessionCarrier,
   options: RunOptions
 ) {
   const clock = yield* Clock.Clock
   const annotations = yield* References.CurrentLogAnnotations
   const context = Context.add(yield* Effect.context<never>(), References.CurrentLogAnnotations, {
     ...annotations,
-    connection: carrier.id
+    connection: carrier.info.id
   })
-  const info: ConnectionInfo = {
-    id: carrier.id,
-    side: carrier.side,
-    carrier: carrier.transport,
-    remoteAddress: carrier.remoteAddress
-  }
-  const auth = { alpn: carrier.alpn, remoteAddress: carrier.remoteAddress, peerKey: carrier.peer }
-  const atAccept = yield* Effect.catchCause(parts.identity.resolveRequest({ ...auth, identity: undefined }), () =>
-    Effect.succeed(Option.none<Principal>())
+  const atAccept = yield* Effect.catchCause(
+    Effect.suspend(() => carrier.identify(undefined)),
+    () => Effect.succeed(Option.none<Principal>())
   )
   const identity = Option.getOrUndefined(atAccept)
   const session = new CallSession(parts, carrier, options, {
     clock,
     context,
-    info,
-    auth: { ...auth, identity },
-    isProven: identity !== undefined || carrier.side === "dialed"
+    identity,
+    isProven: identity !== undefined || carrier.info.side === "dialed"
   })
+  yield* session.enter(parts.graph)
   yield* session.start
   return session
 })
@@ -80,14 +84,14 @@ export const startSession = Effect.fnUntraced(function* (
 interface Start {
   readonly clock: Clock.Clock
   readonly context: Context.Context<never>
-  readonly info: ConnectionInfo
-  readonly auth: ConstructorParameters<typeof CallIdentity>[0]["auth"]
+  /** Who stood at the other side when the session began. */
+  readonly identity: Principal | undefined
   readonly isProven: boolean
 }
 
 class CallSession implements Session {
   readonly connection: CallConnection["Service"]
-  readonly #carrier: Connection
+  readonly #carrier: SessionCarrier
   readonly #limits: CallLimits
   readonly #fork: Fork
   readonly #deadlines: Deadlines
@@ -97,13 +101,18 @@ class CallSession implements Session {
   readonly #streams: Allowance
   readonly #channels = new Set<Channel>()
   readonly #only: Channel | undefined
+  readonly #overlay: ConnectionOverlay
+  readonly #own: OwnPeer | undefined
+  readonly #telemetry: ConnectionTelemetry
+  /** How long the other side is among the peers. */
+  readonly #presence = Scope.makeUnsafe()
   readonly #done = Deferred.makeUnsafe<CloseReason>()
   #frameLimit: number
   #isProven: boolean
   #isClosing = false
   readonly #fibers = new Set<Fiber.Fiber<unknown, unknown>>()
 
-  constructor(parts: SessionParts, carrier: Connection, options: RunOptions, start: Start) {
+  constructor(parts: SessionParts, carrier: SessionCarrier, options: RunOptions, start: Start) {
     const { limits } = parts
     this.#carrier = carrier
     this.#limits = limits
@@ -111,31 +120,14 @@ class CallSession implements Session {
     this.#deadlines = new Deadlines(start.clock, this.#fork)
     this.#isProven = start.isProven
     this.#frameLimit = start.isProven ? this.#maxFrame : Math.min(limits.maxFrameUnproven, this.#maxFrame)
+    carrier.limited(this.#frameLimit)
     const budget = start.isProven ? limits.inputBudget : limits.inputBudgetUnproven
     this.#budget = new Allowance(Math.max(budget, this.#frameLimit))
     this.#streams = new Allowance(limits.maxStreams)
+    this.#telemetry = parts.telemetry.connection(carrier.info, start.identity?.id)
     const owner = this.#channelOwner()
     this.#only = carrier.multiStream ? undefined : new Channel("only", owner)
     if (this.#only !== undefined) this.#channels.add(this.#only)
-    this.#inbound = new Inbound({
-      fork: this.#fork,
-      deadlines: this.#deadlines,
-      registry: parts.registry,
-      identity: new CallIdentity({
-        identity: parts.identity,
-        audit: parts.audit,
-        auth: start.auth,
-        info: start.info,
-        filter: options.filter,
-        proven: () => this.#prove(),
-        tooManyRejections: () => void this.#fork(this.shutdown(CloseCode.TooMany, ""))
-      }),
-      maxInFlight: limits.maxInFlight,
-      budget: this.#budget,
-      deadlineMillis: millis(limits.dispatchDeadline),
-      maxFrame: this.#maxFrame,
-      connection: () => this.connection
-    })
     this.#outbound = new Outbound({
       fork: this.#fork,
       deadlines: this.#deadlines,
@@ -147,15 +139,39 @@ class CallSession implements Session {
       maxFrame: this.#maxFrame,
       sharedBodyMax: limits.sharedBodyMax,
       sharedStallMillis: millis(limits.sharedStallAfter),
-      streams: options.streams ?? "shared"
+      streams: options.streams ?? "shared",
+      telemetry: this.#telemetry
+    })
+    const defaults = { timeoutMillis: millis(limits.callTimeout), authToken: options.authToken }
+    const forward = makeForward(this.#outbound, { ...defaults, queue: limits, now: () => this.#deadlines.now() })
+    this.#overlay = new ConnectionOverlay(parts.registry, forward)
+    this.#own = ownPeer(carrier.info, start.identity, this.#overlay)
+    this.#inbound = new Inbound({
+      fork: this.#fork,
+      deadlines: this.#deadlines,
+      registry: parts.registry,
+      identity: new CallIdentity({
+        identity: parts.identity,
+        audit: parts.audit,
+        carrier,
+        atAccept: start.identity,
+        filter: options.filter,
+        proven: () => this.#prove(),
+        tooManyRejections: () => void this.#fork(this.shutdown(CloseCode.TooMany, ""))
+      }),
+      maxInFlight: limits.maxInFlight,
+      budget: this.#budget,
+      deadlineMillis: millis(limits.dispatchDeadline),
+      maxFrame: this.#maxFrame,
+      connection: () => this.connection,
+      composition: new Composition({ ...parts, own: this.#own }),
+      telemetry: this.#telemetry
     })
     this.connection = {
-      info: start.info,
-      call: makeCall(this.#outbound, {
-        timeoutMillis: millis(limits.callTimeout),
-        authToken: options.authToken
-      }),
-      subscribe: () => Stream.die("not yet"),
+      info: carrier.info,
+      call: makeCall(this.#outbound, defaults),
+      subscribe: makeSubscribe(this.#outbound, limits, defaults),
+      imports: this.#overlay,
       stats: Effect.sync(() => ({
         pending: this.#outbound.size,
         inbound: this.#inbound.size,
@@ -173,6 +189,13 @@ class CallSession implements Session {
 
   get #maxFrame(): number {
     return Math.min(this.#limits.maxFrame, MAX_BODY_BYTES)
+  }
+
+  /** Makes what will be imported here composable for all requests of the node, where the other side is a peer. */
+  enter(graph: PeerGraph["Service"] | undefined): Effect.Effect<void> {
+    const { peerId } = this.#own ?? {}
+    if (graph === undefined || peerId === undefined) return Effect.void
+    return Scope.provide(graph.attach({ peerId, overlay: this.#overlay }), this.#presence)
   }
 
   readonly start: Effect.Effect<void> = Effect.sync(() => {
@@ -206,6 +229,8 @@ class CallSession implements Session {
           yield* Effect.logWarning("handlers are still busy after their connection ended", { count: handlers.length })
         }
       }
+      this.#overlay.end()
+      yield* Scope.close(this.#presence, Exit.void)
       for (const channel of this.#channels) channel.release()
       this.#deadlines.close()
       yield* this.#carrier.close(code, reason)
@@ -267,6 +292,7 @@ class CallSession implements Session {
       deadlines: this.#deadlines,
       frameLimit: () => this.#frameLimit,
       frameStallMillis: millis(this.#limits.frameStall),
+      handed: (bytes) => this.#telemetry.transmitted(bytes),
       announced: (channel, bytes) => this.#announced(channel, bytes),
       received: (channel, envelope, bytes) => this.#received(channel, envelope, bytes),
       ended: (channel, end) => this.#ended(channel, end),
@@ -289,17 +315,17 @@ class CallSession implements Session {
   }
 
   #received(channel: Channel, envelope: Envelope, bytes: number): Effect.Effect<void> | undefined {
+    this.#telemetry.received(bytes)
     if (envelope.type === EventType.Requested) return this.#inbound.requested(channel, envelope, bytes)
     this.#unreserve(channel)
     switch (envelope.type) {
       case EventType.Responded:
-        this.#outbound.responded(envelope.id, envelope.payload)
-        return undefined
+        return this.#outbound.responded(channel, envelope.id, envelope.payload, bytes)
       case EventType.Error:
         this.#outbound.refused(envelope.id, envelope.payload)
         return undefined
       case EventType.Completed:
-        this.#outbound.cancelled(envelope.id)
+        this.#outbound.completed(envelope.id)
         return undefined
       case EventType.Aborted:
         if (!this.#inbound.aborted(envelope.id)) this.#outbound.cancelled(envelope.id)
@@ -359,6 +385,7 @@ class CallSession implements Session {
     if (this.#isProven) return
     this.#isProven = true
     this.#frameLimit = this.#maxFrame
+    this.#carrier.limited(this.#frameLimit)
     this.#budget.raise(Math.max(this.#limits.inputBudget, this.#frameLimit))
   }
 }

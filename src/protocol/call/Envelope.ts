@@ -158,12 +158,18 @@ export const formatRequested = (
   return Result.succeed(envelopeText(EventType.Requested, id, `${payload}}`))
 }
 
-/** The text of a `call.responded` envelope. */
-export const formatResponded = (id: string, output: unknown): Result.Result<string, NotJson> => {
-  const text = formatJson(output, ENCLOSING)
-  if (Result.isFailure(text)) return text
-  return Result.succeed(envelopeText(EventType.Responded, id, `{"output":${text.success}}`))
+/** Makes the texts of the `call.responded` envelopes of one request; what they share is made once. */
+export const respondedFormat = (id: string): ((output: unknown) => Result.Result<string, NotJson>) => {
+  const start = `{"type":"${EventType.Responded}","id":${JSON.stringify(id)},"payload":{"output":`
+  return (output) => {
+    const text = formatJson(output, ENCLOSING)
+    return Result.isFailure(text) ? text : Result.succeed(`${start}${text.success}}}`)
+  }
 }
+
+/** The text of a `call.responded` envelope. */
+export const formatResponded = (id: string, output: unknown): Result.Result<string, NotJson> =>
+  respondedFormat(id)(output)
 
 /** The text of a `call.error` envelope. */
 export const formatError = (id: string, error: ErrorPayload): Result.Result<string, NotJson> => {

@@ -146,6 +146,18 @@ export class FrameDecoder {
   }
 }
 
+/** Frames of JSON texts in a row, with the sum of the lengths of the texts in bytes. The caller has checked their sizes. */
+export const encodeFrames = (texts: ReadonlyArray<string>, totalBytes: number): Uint8Array => {
+  const frames = Buffer.allocUnsafe(totalBytes + texts.length * HEADER_BYTES)
+  let at = 0
+  for (const text of texts) {
+    const length = frames.write(text, at + HEADER_BYTES, "utf8")
+    frames.writeUInt32BE(length, at)
+    at += HEADER_BYTES + length
+  }
+  return frames
+}
+
 /** A frame of JSON text. The caller has checked its size. */
 export const encodeFrame = (text: string): Uint8Array => {
   const length = Buffer.byteLength(text)

@@ -1,16 +1,44 @@
 /** The conformance suite of the call protocol (call.md section 18) over every carrier. */
 import { describe } from "@effect/vitest"
-import { chosenNames, provider } from "../transport/registry.ts"
+import { callProvider, chosenCallNames } from "../transport/registry.ts"
 import { callerCases } from "./callerCases.ts"
+import { cascadeCases } from "./cascadeCases.ts"
+import { compositionCases } from "./compositionCases.ts"
+import { contextCases } from "./contextCases.ts"
 import { endCases } from "./endCases.ts"
 import { gateCases } from "./gateCases.ts"
+import { importCases } from "./importCases.ts"
 import { outcomeCases } from "./outcomeCases.ts"
+import { ownerCases } from "./ownerCases.ts"
+import { peerCases } from "./peerCases.ts"
 import { streamCases } from "./streamCases.ts"
+import { subscriberCases } from "./subscriberCases.ts"
+import { subscriptionCases } from "./subscriptionCases.ts"
+import { telemetryCases } from "./telemetryCases.ts"
+import { typedCases } from "./typedCases.ts"
+import { wireCases } from "./wireCases.ts"
 
-const suites = [gateCases, outcomeCases, streamCases, callerCases, endCases]
+const suites = [
+  compositionCases,
+  importCases,
+  peerCases,
+  cascadeCases,
+  gateCases,
+  ownerCases,
+  typedCases,
+  outcomeCases,
+  streamCases,
+  wireCases,
+  contextCases,
+  subscriptionCases,
+  subscriberCases,
+  callerCases,
+  endCases,
+  telemetryCases
+]
 
-for (const name of chosenNames()) {
+for (const name of chosenCallNames()) {
   describe(`calls over ${name}`, () => {
-    for (const suite of suites) suite(provider(name))
+    for (const suite of suites) suite(callProvider(name))
   })
 }

@@ -1,11 +1,14 @@
 /** Conformance of the calling side: streams, ids, answers, what fails before anything is sent (call.md sections 5.2 and 6). */
 import { assert } from "@effect/vitest"
-import { Effect, Fiber, Queue, Schema } from "effect"
+import { Deferred, Effect, Fiber, Queue, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
+import type { CallCarrier } from "../../../src/services/Dispatcher.ts"
 import { Operation } from "../../../src/services/Operation.ts"
 import { OperationGroup } from "../../../src/services/OperationGroup.ts"
+import type { BiStream } from "../../../src/services/Transport.ts"
 import { type TransportProvider, turns } from "../transport/provider.ts"
-import { acceptWire, begin, both, calling, casesOver } from "./kit.ts"
+import { callPair } from "./carriers.ts"
+import { acceptWire, begin, both, calling, casesOver, node, trusted } from "./kit.ts"
 import { Echo, external, messageOf, operations, Slow } from "./operations.ts"
 
 export const callerCases = (provider: TransportProvider): void => {
@@ -215,4 +218,42 @@ export const callerCases = (provider: TransportProvider): void => {
       })
     )
   }
+
+  check(
+    "CALL-065 an answer that arrives before the write of its request returns is not lost, nor are items",
+    Effect.gen(function* () {
+      const { accepted, connection, letReturn } = yield* writingLate(provider)
+      const call = yield* begin(connection.call("x/y", 1))
+      const wire = yield* acceptWire(accepted)
+      yield* wire.send("call.responded", (yield* wire.receive).id, { output: "early" })
+      assert.strictEqual(yield* Fiber.join(call), "early")
+      const items = yield* begin(Stream.runCollect(connection.subscribe("x/feed", 1)))
+      // On one stream the next frame leaves when the write before it has returned.
+      if (!provider.multiStream) yield* letReturn
+      const next = provider.multiStream ? yield* acceptWire(accepted) : wire
+      const { id } = yield* next.receive
+      yield* next.send("call.responded", id, { output: 1 })
+      yield* next.send("call.completed", id, {})
+      assert.deepStrictEqual(yield* Fiber.join(items), [1])
+      yield* letReturn
+    })
+  )
 }
+
+/** A node that calls, whose writes go out at once and return when the case says so. */
+const writingLate = Effect.fnUntraced(function* (provider: TransportProvider) {
+  const client = yield* node({})
+  const carriers = yield* callPair(provider, { client: client.people })
+  const gate = Deferred.makeUnsafe<void>()
+  const late = (stream: BiStream): BiStream => ({
+    ...stream,
+    write: (bytes) => Effect.tap(stream.write(bytes), () => Deferred.await(gate))
+  })
+  const carrier = carriers.dialedCarrier
+  const delayed: CallCarrier =
+    "receive" in carrier
+      ? { ...carrier, send: (message) => Effect.tap(carrier.send(message), () => Deferred.await(gate)) }
+      : { ...carrier, open: Effect.map(carrier.open, late), accept: Effect.map(carrier.accept, late) }
+  const connection = yield* client.dispatcher.attach(delayed, { filter: trusted })
+  return { accepted: carriers.accepted, connection, letReturn: Deferred.succeed(gate, undefined) }
+})

@@ -3,35 +3,22 @@
  * that it can read; and a wire of its own, to send frames by hand.
  */
 import { it } from "@effect/vitest"
-import {
-  Context,
-  Effect,
-  Layer,
-  Logger,
-  Option,
-  Queue,
-  Redacted,
-  References,
-  Result,
-  type Schema,
-  type Scope,
-  SubscriptionRef
-} from "effect"
+import { Context, Effect, Layer, Logger, Queue, References, Result, type Schema, type Scope } from "effect"
 import * as DispatcherLayer from "../../../src/layers/call/Dispatcher.ts"
-import { makeEphemeralIdentity } from "../../../src/layers/LocalIdentity.ts"
 import * as RegistryLayer from "../../../src/layers/OperationRegistry.ts"
 import { decodeEnvelope, type Envelope } from "../../../src/protocol/call/Envelope.ts"
 import { encodeFrame, FrameDecoder, MAX_BODY_BYTES } from "../../../src/protocol/call/Frame.ts"
-import type { NodeId } from "../../../src/protocol/identity/NodeId.ts"
 import { AuditLog } from "../../../src/services/AuditLog.ts"
 import { CallLimits } from "../../../src/services/CallLimits.ts"
-import { Dispatcher, type RunOptions } from "../../../src/services/Dispatcher.ts"
-import { Identity, type Principal } from "../../../src/services/Identity.ts"
+import { type CallCarrier, Dispatcher, type RunOptions } from "../../../src/services/Dispatcher.ts"
 import type { OperationGroup } from "../../../src/services/OperationGroup.ts"
-import type { Snapshot } from "../../../src/services/PeerStore.ts"
 import { RemoteFilter } from "../../../src/services/RemoteFilter.ts"
-import type { BiStream, Connection } from "../../../src/services/Transport.ts"
-import { leavesNothing, type Pair, pair, type TransportProvider } from "../transport/provider.ts"
+import type { BiStream } from "../../../src/services/Transport.ts"
+import { leavesNothing, type TransportProvider } from "../transport/provider.ts"
+import { type ByHand, callPair } from "./carriers.ts"
+import { identityLayer, type People, people, principal } from "./people.ts"
+
+export { type People, people, principal }
 
 /** How the cases of a carrier are declared. Each has a scope of its own and leaves nothing behind. */
 export const casesOver = (provider: TransportProvider) => {
@@ -43,6 +30,10 @@ export const casesOver = (provider: TransportProvider) => {
     many: <E>(name: string, body: Effect.Effect<void, E, Scope.Scope>) => {
       if (provider.multiStream) check(name, body)
     },
+    /** About the end of one direction, which messages do not have. */
+    halves: <E>(name: string, body: Effect.Effect<void, E, Scope.Scope>) => {
+      if (provider.isMessages !== true) check(name, body)
+    },
     /** About time: on carriers without I/O, under the test clock. */
     timed: <E>(name: string, body: Effect.Effect<void, E, Scope.Scope>) => {
       if (provider.virtual) it.effect(name, () => leavesNothing(body))
@@ -53,39 +44,13 @@ export const casesOver = (provider: TransportProvider) => {
 /** Starts something that the case joins later; it has run as far as it can when the case goes on. */
 export const begin = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
 
-/** An identity service whose answers a case sets. */
-export interface People {
-  readonly byKey: Map<NodeId, Principal>
-  readonly byToken: Map<string, Principal>
-  /** What was asked, in order. */
-  readonly asked: Array<"key" | "token">
-  isBroken: boolean
-}
-
-export const principal = (id: string, ...scopes: ReadonlyArray<string>): Principal => ({ id, scopes, resources: {} })
-
-export const people = (): People => ({ byKey: new Map(), byToken: new Map(), asked: [], isBroken: false })
-
-const identityLayer = Effect.fnUntraced(function* (known: People) {
-  const answer = (kind: "key" | "token", found: Principal | undefined) =>
-    Effect.suspend(() => {
-      known.asked.push(kind)
-      return known.isBroken ? Effect.die("the look-up broke") : Effect.succeed(Option.fromNullishOr(found))
-    })
-  const empty: Snapshot = { revision: 0, peers: [], apiKeys: [], grants: [] }
-  return Layer.mock(Identity, {
-    local: yield* makeEphemeralIdentity,
-    snapshot: yield* SubscriptionRef.make(empty),
-    resolveFromToken: (token) => answer("token", known.byToken.get(Redacted.value(token))),
-    resolveRequest: ({ peerKey }) => answer("key", peerKey === undefined ? undefined : known.byKey.get(peerKey))
-  })
-})
-
 export interface NodeSettings {
   readonly groups?: ReadonlyArray<OperationGroup<never>>
   readonly limits?: Partial<CallLimits>
   readonly people?: People
   readonly registry?: RegistryLayer.Options
+  /** Optional services below the registry and the dispatcher. */
+  readonly below?: Layer.Layer<never>
 }
 
 export interface TestNode {
@@ -117,7 +82,8 @@ export const node = Effect.fnUntraced(function* (settings: NodeSettings) {
       yield* identityLayer(known),
       AuditLog.layerCollect(audit),
       Layer.succeed(CallLimits, { ...defaults, ...settings.limits })
-    ])
+    ]),
+    Layer.provide(settings.below ?? Layer.empty)
   )
   const built = yield* provide(Layer.build(layer))
   return { dispatcher: Context.get(built, Dispatcher), people: known, audit, logs, provide } satisfies TestNode
@@ -138,15 +104,15 @@ export interface BothSettings {
 
 /** Two nodes with a call connection between them. The server knows the client as `client`, with the scope `*`. */
 export const both = Effect.fnUntraced(function* (provider: TransportProvider, settings: BothSettings = {}) {
-  const carriers = yield* pair(provider)
   const server = yield* node(settings.server ?? {})
   const client = yield* node(settings.client ?? {})
+  const carriers = yield* callPair(provider, { server: server.people, client: client.people })
   if (settings.server?.people === undefined) server.people.byKey.set(carriers.client.nodeId, principal("client", "*"))
   if (settings.client?.people === undefined) client.people.byKey.set(carriers.server.nodeId, principal("server", "*"))
-  const attach = (one: TestNode, carrier: Connection, options: Partial<RunOptions> | undefined) =>
+  const attach = (one: TestNode, carrier: CallCarrier, options: Partial<RunOptions> | undefined) =>
     one.provide(one.dispatcher.attach(carrier, { filter: trusted, ...options }))
-  const accepted = yield* attach(server, carriers.accepted, settings.serverOptions)
-  const dialed = yield* attach(client, carriers.dialed, settings.clientOptions)
+  const accepted = yield* attach(server, carriers.acceptedCarrier, settings.serverOptions)
+  const dialed = yield* attach(client, carriers.dialedCarrier, settings.clientOptions)
   return {
     ...carriers,
     serverIdentity: carriers.server,
@@ -163,10 +129,12 @@ export const serving = Effect.fnUntraced(function* (
   settings: NodeSettings = {},
   options: Partial<RunOptions> = {}
 ) {
-  const carriers: Pair = yield* pair(provider)
   const server = yield* node(settings)
+  const carriers = yield* callPair(provider, { server: server.people })
   if (settings.people === undefined) server.people.byKey.set(carriers.client.nodeId, principal("client", "*"))
-  const connection = yield* server.provide(server.dispatcher.attach(carriers.accepted, { filter: trusted, ...options }))
+  const connection = yield* server.provide(
+    server.dispatcher.attach(carriers.acceptedCarrier, { filter: trusted, ...options })
+  )
   return { ...carriers, server, connection }
 })
 
@@ -186,9 +154,11 @@ export const calling = Effect.fnUntraced(function* (
   settings: NodeSettings = {},
   options: Partial<RunOptions> = {}
 ) {
-  const carriers: Pair = yield* pair(provider)
   const client = yield* node(settings)
-  const connection = yield* client.provide(client.dispatcher.attach(carriers.dialed, { filter: trusted, ...options }))
+  const carriers = yield* callPair(provider, { client: client.people })
+  const connection = yield* client.provide(
+    client.dispatcher.attach(carriers.dialedCarrier, { filter: trusted, ...options })
+  )
   return { ...carriers, clientNode: client, connection }
 })
 
@@ -235,10 +205,9 @@ export const wireOf = (stream: BiStream): Wire => {
 }
 
 /** The stream on which a case sends by hand: a new one, or the only one. */
-export const openWire = (connection: Connection): Effect.Effect<Wire> =>
-  Effect.map(Effect.orDie(connection.open), wireOf)
+export const openWire = (connection: ByHand): Effect.Effect<Wire> => Effect.map(Effect.orDie(connection.open), wireOf)
 
-export const acceptWire = (connection: Connection): Effect.Effect<Wire> =>
+export const acceptWire = (connection: ByHand): Effect.Effect<Wire> =>
   Effect.map(Effect.orDie(connection.accept), wireOf)
 
 export const outputOf = (envelope: Envelope): Schema.Json => {

@@ -22,7 +22,7 @@ import {
 import { Back, Echo, operations, until } from "./operations.ts"
 
 export const streamCases = (provider: TransportProvider): void => {
-  const { check, many, timed } = casesOver(provider)
+  const { check, halves, many, timed } = casesOver(provider)
 
   check(
     "CALL-051 200 requests in a row on one stream are all answered by id, and a slow first one delays nobody",
@@ -134,7 +134,7 @@ export const streamCases = (provider: TransportProvider): void => {
     })
   )
 
-  check(
+  halves(
     "CALL-054 the peer finishes its direction after the request: it is still answered, then ours ends",
     Effect.gen(function* () {
       const { group, open, started } = operations()

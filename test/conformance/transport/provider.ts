@@ -35,6 +35,8 @@ export interface TransportUnderTest {
 
 export interface TransportProvider {
   readonly name: string
+  /** No transport but a carrier of calls alone: its connections are made by `test/conformance/call/carriers.ts`. */
+  readonly isMessages?: boolean
   readonly multiStream: boolean
   /** Whether the transport has no real I/O, so that time can be virtual. */
   readonly virtual: boolean

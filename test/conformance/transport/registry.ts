@@ -78,6 +78,14 @@ const faulty: TransportProvider = {
   })
 }
 
+/** For the cases of calls alone. */
+const websocket: TransportProvider = {
+  ...tls,
+  name: "websocket",
+  isMessages: true,
+  make: () => Effect.die("a WebSocket is no transport")
+}
+
 const registry: ReadonlyArray<TransportProvider> = [
   memory("memory", true),
   memory("memory-single", false),
@@ -87,15 +95,28 @@ const registry: ReadonlyArray<TransportProvider> = [
   quic("quic-worker", { isolation: "worker" })
 ]
 
-/** The provider of that name; an unknown name is an error of the caller. */
-export const provider = (name: string): TransportProvider => {
-  const found = registry.find((entry) => entry.name === name)
+/** What carries calls: every transport, and WebSockets. */
+const callRegistry = [...registry, websocket]
+
+const find = (among: ReadonlyArray<TransportProvider>, name: string): TransportProvider => {
+  const found = among.find((entry) => entry.name === name)
   if (found === undefined) {
-    throw new Error(`no transport provider "${name}"; there are: ${registry.map((entry) => entry.name).join(", ")}`)
+    throw new Error(`no transport provider "${name}"; there are: ${among.map((entry) => entry.name).join(", ")}`)
   }
   return found
 }
 
+/** The provider of that name; an unknown name is an error of the caller. */
+export const provider = (name: string): TransportProvider => find(registry, name)
+
+/** The same for the cases of calls. */
+export const callProvider = (name: string): TransportProvider => find(callRegistry, name)
+
+const chosen = (among: ReadonlyArray<TransportProvider>): ReadonlyArray<string> =>
+  process.env["ALKNET_TRANSPORTS"]?.split(",") ?? among.map((entry) => entry.name)
+
 /** The names to run: all, or those in ALKNET_TRANSPORTS, separated by commas. */
-export const chosenNames = (): ReadonlyArray<string> =>
-  process.env["ALKNET_TRANSPORTS"]?.split(",") ?? registry.map((entry) => entry.name)
+export const chosenNames = (): ReadonlyArray<string> => chosen(registry)
+
+/** The same for the cases of calls. */
+export const chosenCallNames = (): ReadonlyArray<string> => chosen(callRegistry)

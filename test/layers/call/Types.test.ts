@@ -16,7 +16,7 @@ class Files extends Context.Service<Files, { readonly read: (path: string) => Ef
   "test/Files"
 ) {}
 const Read = Operation.query("fs/read", { input: Schema.String, output: Schema.String, errors: [Missing] })
-const Watch = Operation.subscription("fs/watch", { output: Schema.String })
+const Watch = Operation.subscription("fs/watch", { output: Schema.String, errors: [Missing] })
 
 const notCompiling = (
   dispatcher: Dispatcher["Service"],
@@ -43,7 +43,19 @@ const notCompiling = (
   const call: Effect.Effect<string, Missing | CallError> = connection.call(Read, "x")
   // @ts-expect-error CALL-082 the declared error is among the errors
   const careless: Effect.Effect<string, CallError> = connection.call(Read, "x")
-  return [closed, open, call, careless]
+  // @ts-expect-error CALL-082 a query is no stream
+  connection.subscribe(Read, "x")
+  // @ts-expect-error CALL-082 the input has the declared type
+  connection.subscribe(Watch, "x")
+  // @ts-expect-error CALL-082 a subscription needs a Stream
+  Operation.implement(Watch, Effect.succeed("x"))
+  // @ts-expect-error CALL-082 the items have the declared type
+  Operation.implement(Watch, Stream.make(5))
+  const items: Stream.Stream<string, Missing | CallError> = connection.subscribe(Watch, undefined)
+  // @ts-expect-error CALL-082 the declared error is among the errors
+  const hopeful: Stream.Stream<string, CallError> = connection.subscribe(Watch, undefined)
+  const json: Stream.Stream<Schema.Json, CallError> = connection.subscribe("fs/watch", null)
+  return [closed, open, call, careless, items, hopeful, json]
 }
 
 it("CALL-046 CALL-082 the types say no where they should", () => assert.isFunction(notCompiling))
