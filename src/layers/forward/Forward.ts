@@ -5,20 +5,20 @@
  * A caller gets the socket, tells its own side that it is there, and joins the two with `Join.ts`.
  */
 
-import { connect, createServer, type ListenOptions, type NetConnectOpts, type Server, type Socket } from "node:net"
+import { connect, type NetConnectOpts, type Socket } from "node:net"
 import { posix } from "node:path"
 import { Duration, Effect, Schema, type Scope } from "effect"
+import { addressBytes } from "../../protocol/forward/AddressClass.ts"
 import { type ReplyCode as Code, ReplyCode, replyText } from "../../protocol/forward/ReplyCode.ts"
 import type { SocketAddress } from "../../protocol/SocketAddress.ts"
 import { type ForwardDenied, ForwardPolicy, type ForwardTarget } from "../../services/ForwardPolicy.ts"
 import type { Principal } from "../../services/Identity.ts"
+import type { TransportError } from "../../services/Transport.ts"
 import { stagger } from "../transport/stagger.ts"
+import { listening, type OnArrival } from "./Listening.ts"
 
 /** How long all addresses of a target have together. */
 export const FORWARD_DIAL_WITHIN = Duration.seconds(10)
-
-/** Connections that one listener has at once; one more is turned away. */
-export const ARRIVALS_MAX = 256
 
 /** It did not work; the code says why. */
 export class ForwardFailed extends Schema.TaggedError<ForwardFailed>()("ForwardFailed", { code: Schema.Finite }) {
@@ -105,34 +105,35 @@ const allowedPath = (who: Principal | undefined, path: string) =>
     return plain
   })
 
-/** Somebody who connected to a listener. The socket is paused, and destroyed when its effect ends. */
-export interface Arrival {
-  readonly socket: Socket
-  /** Undefined on a socket path. */
-  readonly origin: SocketAddress | undefined
+/**
+ * Hosts to listen at, as in RFC 4254 section 7.1: `""` and `*` stand for every address of the machine (scope
+ * `ssh:listen:0.0.0.0:<port>`), `localhost` for 127.0.0.1. With port 0 the scope says 0.
+ */
+const plainListen = ({ host, port }: ForwardTarget): ForwardTarget => {
+  if (host === "" || host === "*") return { host: "0.0.0.0", port }
+  return { host: host.toLowerCase() === "localhost" ? "127.0.0.1" : host, port }
 }
 
-/** Runs for each connection; the scope is that of the connection. */
-export type OnArrival = (arrival: Arrival) => Effect.Effect<void, never, Scope.Scope>
+/** Whether a peer may listen there, also while it does: what it may do can change. */
+export const mayListen = (
+  who: Principal | undefined,
+  at: ForwardTarget
+): Effect.Effect<void, ForwardFailed, ForwardPolicy> =>
+  Effect.flatMap(ForwardPolicy, (policy) => Effect.mapError(policy.listen(who, plainListen(at)), deniedCode))
 
-/**
- * Listens for a peer, for tcpip-forward, until the scope closes; then its connections end too. Hosts as in RFC 4254 section
- * 7.1: `""` and `*` stand for every address of the machine (scope `ssh:listen:0.0.0.0:<port>`), `localhost` for `127.0.0.1`.
- * Port 0 takes a free one; the scope says 0 then.
- */
+/** Listens for a peer, for tcpip-forward, until the scope closes; then its connections end too. Gives what is bound. */
 export const listenForward = (
   who: Principal | undefined,
   at: ForwardTarget,
   onArrival: OnArrival
 ): Effect.Effect<SocketAddress, ForwardFailed, ForwardPolicy | Scope.Scope> =>
   Effect.gen(function* () {
-    const isEvery = at.host === "" || at.host === "*"
-    const host = isEvery ? "0.0.0.0" : at.host.toLowerCase() === "localhost" ? "127.0.0.1" : at.host
-    const policy = yield* ForwardPolicy
-    yield* Effect.mapError(policy.listen(who, { host, port: at.port }), deniedCode)
-    const server = yield* listening(isEvery ? { port: at.port } : { host, port: at.port }, onArrival)
-    const bound = server.address()
-    return { host, port: typeof bound === "object" && bound !== null ? bound.port : at.port }
+    yield* mayListen(who, at)
+    const { host, port } = plainListen(at)
+    // An address, never a name: what is bound is what the scope says.
+    if (addressBytes(host) === undefined) return yield* failed(ReplyCode.AddressNotSupported)
+    const bound = yield* Effect.mapError(listening({ host, port }, onArrival), listenCode)
+    return { host, port: bound }
   })
 
 /** Listens on a socket path that does not exist yet, for the forward of streamlocal; mode 0600, removed with the scope. */
@@ -141,57 +142,15 @@ export const listenSocketForward = (
   path: string,
   onArrival: OnArrival
 ): Effect.Effect<void, ForwardFailed, ForwardPolicy | Scope.Scope> =>
-  Effect.flatMap(allowedPath(who, path), (plain) => Effect.asVoid(listening({ path: plain }, onArrival)))
+  Effect.flatMap(allowedPath(who, path), (plain) =>
+    Effect.asVoid(Effect.mapError(listening({ path: plain }, onArrival), listenCode))
+  )
 
-/** A listener of this machine, for those who ask nobody: local forwards and the SOCKS5 proxy. */
-export const listening = (
-  options: ListenOptions,
-  onArrival: OnArrival
-): Effect.Effect<Server, ForwardFailed, Scope.Scope> =>
-  Effect.gen(function* () {
-    const scope = yield* Effect.scope
-    const run = Effect.runForkWith(yield* Effect.context<never>())
-    const live = new Set<Socket>()
-    const arrived = (socket: Socket) => {
-      socket.on("error", () => {})
-      if (live.size >= ARRIVALS_MAX) return socket.destroy()
-      live.add(socket)
-      socket.setNoDelay(true)
-      const { remoteAddress: host, remotePort: port } = socket
-      const origin = host === undefined || port === undefined ? undefined : { host, port }
-      const served = Effect.ensuring(
-        Effect.scoped(onArrival({ socket, origin })),
-        Effect.sync(() => {
-          live.delete(socket)
-          socket.destroy()
-        })
-      )
-      run(Effect.forkIn(served, scope, { startImmediately: true }))
-    }
-    return yield* Effect.acquireRelease(
-      Effect.callback<Server, ForwardFailed>((resume) => {
-        const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, arrived)
-        server.once("error", (error) => resume(Effect.fail(systemFailure(error))))
-        bind(server, options, () => resume(Effect.succeed(server)))
-      }),
-      (server) =>
-        Effect.sync(() => {
-          server.close()
-          for (const socket of live) socket.destroy()
-        })
-    )
-  })
-
-/** A socket file gets its mode when it is made: no moment at which others could connect. */
-const bind = (server: Server, options: ListenOptions, done: () => void): void => {
-  if (options.path === undefined) {
-    server.listen(options, done)
-    return
-  }
-  const mask = process.umask(0o177)
-  try {
-    server.listen(options, done)
-  } finally {
-    process.umask(mask)
-  }
-}
+const listenCode = ({ reason }: TransportError) =>
+  failed(
+    reason === "AddressInvalid"
+      ? ReplyCode.AddressNotSupported
+      : reason === "PermissionDenied"
+        ? ReplyCode.NotAllowed
+        : ReplyCode.GeneralFailure
+  )
