@@ -27,6 +27,8 @@ export class FileError extends Schema.TaggedError<FileError>()("FileError", {
     /** Too many links in a row. */
     "Loop",
     "Unsupported",
+    /** The other side of a remote tree is gone; nothing more will be answered. */
+    "Lost",
     "Io"
   ]),
   /** As the peer asked, in the tree. */

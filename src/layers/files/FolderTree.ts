@@ -152,9 +152,10 @@ const openFile = Effect.fnUntraced(function* (
   const mustBeNew = flags.create && flags.exclusive
   for (let race = 0; race < RACES_MAX; race++) {
     const descriptor = yield* Effect.catchIf(
-      mustBeNew ? createNew(walk, path, how, mode) : openExisting(walk, path, how),
+      // A link at the end is followed, as `open` does; where the name must be free, it is not.
+      mustBeNew ? createNew(walk, path, false, how, mode) : openExisting(walk, path, how),
       ({ reason }) => flags.create && !mustBeNew && reason === "NotFound",
-      () => createNew(walk, path, how, mode)
+      () => createNew(walk, path, true, how, mode)
     ).pipe(
       // It came up after we had looked: then it is there to be opened.
       Effect.catchIf(
@@ -169,12 +170,11 @@ const openFile = Effect.fnUntraced(function* (
   return yield* new FileError({ reason: "Io", path })
 })
 
-const createNew = (walk: Walk, path: string, how: number, mode: number) =>
+const createNew = (walk: Walk, path: string, follow: boolean, how: number, mode: number) =>
   Effect.flatMap(Effect.scope, (scope) =>
     Effect.scoped(
       Effect.gen(function* () {
-        // A link at the end is followed, as `open` does; the file is made where it leads.
-        const { name, systemPath } = yield* walk.to(path, true)
+        const { name, systemPath } = yield* walk.to(path, follow)
         if (name === undefined) return yield* new FileError({ reason: "IsDirectory", path })
         const flags = how | O_CREAT | O_EXCL | O_NOFOLLOW
         return yield* Scope.provide(open(path, systemPath, flags, mode & PERMISSION_BITS), scope)

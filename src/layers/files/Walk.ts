@@ -8,8 +8,8 @@
  * look and the call somebody with rights on the machine could swap one. Peers alone cannot, unless they may make links.
  */
 import * as fs from "node:fs"
-import { Effect, Result, type Scope } from "effect"
-import { formatTreePath, isPart, partsOf } from "../../protocol/sftp/TreePath.ts"
+import { Effect, Exit, Result, Scope } from "effect"
+import { formatTreePath, isPart, PARTS_MAX, partsOf } from "../../protocol/sftp/TreePath.ts"
 import { FileError } from "../../services/FileTree.ts"
 import { call, open } from "./System.ts"
 
@@ -84,15 +84,20 @@ export class Walk {
       follow: boolean
     ): Effect.fn.Return<Place, FileError, Scope.Scope> {
       const denied = new FileError({ reason: "Denied", path: asked })
+      const scope = yield* Effect.scope
       /** From the root down to where we are. */
-      const way: Array<Directory> = [this.#root]
+      const way: Array<Directory & { readonly release: Effect.Effect<void> }> = [
+        { ...this.#root, release: Effect.void }
+      ]
+      /** What is left behind is let go at once: links could lead up and down without end. */
+      const backTo = (length: number) => Effect.forEach(way.splice(length), ({ release }) => release, { discard: true })
       const left = [...parts].reverse()
       let links = 0
       for (let part = left.pop(); part !== undefined; part = left.pop()) {
         const directory = way[way.length - 1]!
         if (part === "..") {
           if (way.length === 1) return yield* denied
-          way.pop()
+          yield* backTo(way.length - 1)
           continue
         }
         const systemPath = `${directory.systemPath}/${part}`
@@ -100,15 +105,21 @@ export class Walk {
         const target = isLast && !follow ? undefined : yield* linkTarget(systemPath, asked)
         if (target === undefined) {
           if (isLast) return { directory, name: part, systemPath, path: formatTreePath([...directory.parts, part]) }
-          const descriptor = yield* open(asked, systemPath, holdDirectory)
-          way.push({ systemPath: heldPath(descriptor, systemPath), parts: [...directory.parts, part] })
+          if (way.length > PARTS_MAX) return yield* new FileError({ reason: "BadName", path: asked })
+          const held = yield* Scope.fork(scope)
+          const descriptor = yield* Scope.provide(open(asked, systemPath, holdDirectory), held)
+          way.push({
+            systemPath: heldPath(descriptor, systemPath),
+            parts: [...directory.parts, part],
+            release: Scope.close(held, Exit.void)
+          })
           continue
         }
         links++
         if (links > LINKS_MAX) return yield* new FileError({ reason: "Loop", path: asked })
         const onward = this.#partsOfTarget(target)
         if (onward === undefined) return yield* denied
-        if (target.startsWith("/")) way.length = 1
+        if (target.startsWith("/")) yield* backTo(1)
         left.push(...onward.reverse())
       }
       const directory = way[way.length - 1]!

@@ -12,6 +12,7 @@ import { type NameEntry, type Response, StatusCode } from "../../protocol/sftp/R
 import type { FileError, FileTree, OpenFile, OpenFlags, Space } from "../../services/FileTree.ts"
 import { HANDLES_MAX, type Handles } from "./Handles.ts"
 import { longName } from "./LongName.ts"
+import { refusalOf, status } from "./Statuses.ts"
 
 /** Bytes of one read or write: what fits into a packet beside its other fields. */
 export const TRANSFER_BYTES_MAX = PACKET_BYTES_MAX - 1024
@@ -21,31 +22,12 @@ const COPY_BYTES = 256 * 1024
 
 type Tree = FileTree["Service"]
 
-const status = (code: StatusCode, message: string): Response => ({ _tag: "Status", code, message })
-
-export const OK = status(StatusCode.Ok, "Success")
+const OK = status(StatusCode.Ok, "Success")
 const END_OF_FILE = status(StatusCode.EndOfFile, "End of file")
 const BAD_HANDLE = status(StatusCode.Failure, "No such handle")
-const UNSUPPORTED = status(StatusCode.Unsupported, "Operation unsupported")
-
-const refusals: Readonly<Record<FileError["reason"], Response>> = {
-  NotFound: status(StatusCode.NoSuchFile, "No such file"),
-  Denied: status(StatusCode.PermissionDenied, "Permission denied"),
-  ReadOnly: status(StatusCode.PermissionDenied, "Read-only"),
-  Exists: status(StatusCode.Failure, "File exists"),
-  NotDirectory: status(StatusCode.NoSuchFile, "Not a directory"),
-  IsDirectory: status(StatusCode.Failure, "Is a directory"),
-  NotEmpty: status(StatusCode.Failure, "Directory not empty"),
-  BadName: status(StatusCode.Failure, "Bad name"),
-  NoSpace: status(StatusCode.Failure, "No space left"),
-  TooMany: status(StatusCode.Failure, "Too many open handles"),
-  Loop: status(StatusCode.Failure, "Too many links"),
-  Unsupported: UNSUPPORTED,
-  Io: status(StatusCode.Failure, "Input/output error")
-}
 
 export const answer = (tree: Tree, handles: Handles, operation: Operation): Effect.Effect<Response> =>
-  Effect.catch(respond(tree, handles, operation), ({ reason }) => Effect.succeed(refusals[reason]))
+  Effect.catch(respond(tree, handles, operation), ({ reason }) => Effect.succeed(refusalOf(reason)))
 
 const ok = <E>(effect: Effect.Effect<void, E>) => Effect.as(effect, OK)
 
@@ -140,7 +122,7 @@ const respond = (tree: Tree, handles: Handles, operation: Operation): Effect.Eff
     case "CopyData":
       return onFile(operation.from, (source) => onFile(operation.to, (target) => copy(source, target, operation)))
     case "Unknown":
-      return Effect.succeed(UNSUPPORTED)
+      return Effect.succeed(refusalOf("Unsupported"))
   }
 }
 

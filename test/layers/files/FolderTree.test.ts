@@ -3,7 +3,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Worker } from "node:worker_threads"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, type Scope } from "effect"
+import { Context, Effect, Fiber, Layer, type Scope } from "effect"
 import * as fc from "fast-check"
 import * as FolderTree from "../../../src/layers/files/FolderTree.ts"
 import { type FileError, FileTree, type OpenFlags } from "../../../src/services/FileTree.ts"
@@ -150,10 +150,33 @@ describe("FolderTree", () => {
         assert.strictEqual(got, found, target)
         fs.unlinkSync(join(folder, "link"))
       }
+      // A name that must be free is not, also where its link leads to nothing.
+      fs.symlinkSync("nothing", join(folder, "dangling"))
+      assert.strictEqual(yield* reasonOf(write(tree, "/dangling", "x", { ...writing, exclusive: true })), "Exists")
+      assert.strictEqual(yield* reasonOf(write(tree, "/dangling", "x")), "ok")
+      assert.strictEqual(yield* read(tree, "/nothing"), "x")
       // A dangling link is no way to make a file outside.
       fs.symlinkSync("../outside/new", join(folder, "out"))
       assert.strictEqual(yield* reasonOf(write(tree, "/out", "x")), "Denied")
       assert.deepStrictEqual(fs.readdirSync(outside), ["secret"])
+    })
+  )
+
+  it.live("links that lead up and down a thousand times hold no more than the way is deep", () =>
+    Effect.gen(function* () {
+      const { folder, tree } = yield* withTree
+      fs.mkdirSync(join(folder, "a"))
+      fs.symlinkSync(`${"a/../".repeat(800)}a`, join(folder, "up-and-down"))
+      let most = 0
+      const watch = Effect.sync(() => {
+        most = Math.max(most, fs.readdirSync("/dev/fd").length)
+      })
+      const before = fs.readdirSync("/dev/fd").length
+      const watching = yield* Effect.forkChild(Effect.forever(watch))
+      assert.strictEqual(yield* tree.realPath("/up-and-down"), "/a")
+      yield* Fiber.interrupt(watching)
+      assert.isAtMost(most, before + 16)
+      assert.isAtMost(fs.readdirSync("/dev/fd").length, before)
     })
   )
 
