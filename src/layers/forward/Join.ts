@@ -10,7 +10,11 @@ import { type DuplexStream, fromDuplex } from "./DuplexStream.ts"
 
 /** Both are over, reset or destroyed when it completes; never fails. */
 export const joinStream = (stream: BiStream, duplex: Duplex): Effect.Effect<Pumped> =>
-  Effect.scoped(Effect.flatMap(fromDuplex(duplex), (end) => Effect.raceFirst(pump(stream, end), withdraw(end, stream))))
+  Effect.scoped(Effect.flatMap(fromDuplex(duplex), (end) => joinEnd(stream, end)))
+
+/** The same where something was read from the Duplex before; whoever made the end closes it. */
+export const joinEnd = (stream: BiStream, end: DuplexStream): Effect.Effect<Pumped> =>
+  Effect.raceFirst(pump(stream, end), withdraw(end, stream))
 
 /** Both are destroyed when it completes; never fails. */
 export const joinDuplexes = (one: Duplex, other: Duplex): Effect.Effect<Pumped> =>
