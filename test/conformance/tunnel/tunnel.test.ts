@@ -2,9 +2,13 @@
 import { describe } from "@effect/vitest"
 import { chosenNames, provider } from "../transport/registry.ts"
 import { connectionCases } from "./connectionCases.ts"
+import { listenerCases } from "./listenerCases.ts"
+import { socksCases } from "./socksCases.ts"
 
 for (const name of chosenNames()) {
   describe(`tunnels over ${name}`, () => {
     connectionCases(provider(name))
+    listenerCases(provider(name))
+    socksCases(provider(name))
   })
 }
