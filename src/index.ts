@@ -57,6 +57,16 @@ export * from "./services/CallLimits.ts"
 // The assembly: a whole node over an identity, a peer store and a transport.
 export * as Node from "./layers/Node.ts"
 
+// Files: the tree that peers see, SFTP on both sides.
+export * from "./services/FileTree.ts"
+export * as FolderTree from "./layers/files/FolderTree.ts"
+export * as MemoryTree from "./layers/files/MemoryTree.ts"
+export * as ReadOnlyTree from "./layers/files/ReadOnlyTree.ts"
+export * as SftpServer from "./layers/sftp/Server.ts"
+export * as SftpClient from "./layers/sftp/Client.ts"
+export * as SftpTransfer from "./layers/sftp/Transfer.ts"
+export * as SftpHandler from "./layers/handlers/SftpHandler.ts"
+
 // What it tells to monitoring.
 export * as Telemetry from "./layers/Telemetry.ts"
 

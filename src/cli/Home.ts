@@ -27,6 +27,8 @@ export class Home extends Context.Service<
     /** The generated passphrase of a node that nobody gave an own one; mode 0600. */
     readonly passphrase: string
     readonly controlSocket: string
+    /** What SFTP shows where the config names no other folder. */
+    readonly files: string
     /** Makes the folder (0700) where it is missing. */
     readonly prepare: Effect.Effect<void, Failure>
   }
@@ -45,6 +47,7 @@ export class Home extends Context.Service<
       config: join(directory, "alknet.toml"),
       passphrase: join(directory, "passphrase"),
       controlSocket: join(directory, "control.sock"),
+      files: join(directory, "files"),
       prepare: prepareDirectory(directory)
     })
   }

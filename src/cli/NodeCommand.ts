@@ -89,6 +89,8 @@ const reach = (alpn: string): string => {
       return "alknet ops PEER, alknet call PEER OPERATION"
     case "alknet/join":
       return "alknet join INVITE"
+    case "alknet/sftp":
+      return "alknet sftp PEER, alknet cp FILE PEER:"
     default:
       return `alknet proxy PEER ${alpn}`
   }

@@ -20,6 +20,7 @@ import type { OperationRegistry } from "../services/OperationRegistry.ts"
 import type { PeerStore } from "../services/PeerStore.ts"
 import { dialableAddresses } from "./Addresses.ts"
 import { failed } from "./Failure.ts"
+import { filesToServe } from "./Files.ts"
 import { Home } from "./Home.ts"
 import { loadNode } from "./Opened.ts"
 import { openVault } from "./OpenVault.ts"
@@ -67,6 +68,7 @@ export const serve = <A, E, R>(options: ServeOptions<A, E, R>) =>
     const { Node, NodeIdentity } = yield* loadNode
     const { anonymous, config, kind, listen, only, registry } = options
     const isolation = config["quic-isolation"]
+    const servesFiles = only === undefined || only.includes("alknet/sftp")
     const node = Node.layer<never, ModuleError>({
       version,
       listen,
@@ -74,6 +76,7 @@ export const serve = <A, E, R>(options: ServeOptions<A, E, R>) =>
       ...(only === undefined ? {} : { only }),
       ...(anonymous === undefined ? {} : { anonymous }),
       ...(config.label === undefined ? {} : { label: config.label }),
+      ...(servesFiles ? { files: yield* filesToServe(config) } : {}),
       ...(registry === undefined ? {} : { registry })
     }).pipe(
       Layer.provideMerge(NodeIdentity.layer),

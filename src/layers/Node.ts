@@ -4,7 +4,7 @@
  * handlers on top.
  *
  * ```
- * CallHandler  CallClient  JoinHandler                 what the node serves and how it calls others
+ * CallHandler  CallClient  JoinHandler  SftpHandler    what the node serves and how it calls others
  *       Dispatcher <- OperationRegistry                operations behind their gates
  *    Endpoint <- Router <- Discovery                   sockets, ALPN -> handler, node id -> address
  *  Transport   Identity <- PeerStore                   QUIC and TLS on one port; our key, our peers
@@ -21,8 +21,11 @@ import { Router } from "../services/Router.ts"
 import * as CallClientLayer from "./CallClient.ts"
 import * as DispatcherLayer from "./call/Dispatcher.ts"
 import * as EndpointLayer from "./Endpoint.ts"
+import * as FolderTree from "./files/FolderTree.ts"
+import * as ReadOnlyTree from "./files/ReadOnlyTree.ts"
 import * as CallHandler from "./handlers/CallHandler.ts"
 import * as JoinHandler from "./handlers/JoinHandler.ts"
+import * as SftpHandler from "./handlers/SftpHandler.ts"
 import * as NodeOperations from "./NodeOperations.ts"
 import * as OperationRegistryLayer from "./OperationRegistry.ts"
 import * as PeerStoreDiscovery from "./PeerStoreDiscovery.ts"
@@ -32,8 +35,14 @@ import * as QuicTransport from "./transport/QuicTransport.ts"
 import * as TlsTransport from "./transport/TlsTransport.ts"
 
 /** The ALPNs that a node can serve. */
-export const ALPNS = ["alknet/call", "alknet/join"] as const
+export const ALPNS = ["alknet/call", "alknet/join", "alknet/sftp"] as const
 export type ServedAlpn = (typeof ALPNS)[number]
+
+export interface FilesOptions {
+  readonly root: string
+  /** Nobody may change what is in it, whatever their scopes. Default false. */
+  readonly readOnly?: boolean
+}
 
 export interface NodeOptions<R = never, E = RegistryError> extends Pick<EndpointLayer.EndpointOptions, "listen"> {
   /** Of the program, told to known peers. */
@@ -44,6 +53,8 @@ export interface NodeOptions<R = never, E = RegistryError> extends Pick<Endpoint
   readonly only?: ReadonlyArray<ServedAlpn>
   /** What strangers may use beside what is public by nature; their calls still pass every gate. Default: nothing. */
   readonly anonymous?: ReadonlyArray<ServedAlpn>
+  /** The folder that SFTP shows to peers with `sftp:read`, which must be there. Default: none, and no SFTP. */
+  readonly files?: FilesOptions
   /** How long what is in flight may go on after the scope closed. Default 1.5 s. */
   readonly drainTimeout?: Duration.Input
   /** Operations beside those that every node has. */
@@ -78,7 +89,12 @@ export const layer = <R = never, E = RegistryError>(options: NodeOptions<R, E>) 
           RemoteFilter.layerTrusted
         )
       : Layer.empty,
-    serves("alknet/join") ? JoinHandler.layer(options.label === undefined ? {} : { label: options.label }) : Layer.empty
+    serves("alknet/join")
+      ? JoinHandler.layer(options.label === undefined ? {} : { label: options.label })
+      : Layer.empty,
+    options.files !== undefined && serves("alknet/sftp")
+      ? Layer.provide(SftpHandler.layer, layerFiles(options.files))
+      : Layer.empty
   )
   const drainTimeout = options.drainTimeout ?? "1500 millis"
   return drainFirst(drainTimeout).pipe(
@@ -91,6 +107,12 @@ export const layer = <R = never, E = RegistryError>(options: NodeOptions<R, E>) 
     Layer.provideMerge(RouterLayer.layer),
     Layer.provideMerge(PeerStoreDiscovery.layer)
   )
+}
+
+/** The folder as a jail. */
+const layerFiles = ({ readOnly, root }: FilesOptions) => {
+  const folder = FolderTree.layer(root)
+  return readOnly === true ? Layer.provide(ReadOnlyTree.layer, folder) : folder
 }
 
 /** QUIC, and TLS over TCP on the same port number. */

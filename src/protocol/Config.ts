@@ -10,6 +10,8 @@
  * | `anonymous` | array of ALPN names that strangers may use | what is public by nature |
  * | `quic-isolation` | `worker`: the QUIC stack runs in a thread of its own | none |
  * | `log-level` | `trace`, `debug`, `info`, `warn`, `error`, `none` | `info` |
+ * | `sftp.root` | absolute path of a folder of the node's user, which `alknet/sftp` and SSH show | `files` in the home |
+ * | `sftp.read-only` | `true`, `false`: whether nobody may change what is in it, whatever their scopes | `false` |
  * | `telemetry.otlp` | `http://` or `https://` URL of a collector, without `/v1/...` | none |
  * | `telemetry.otlp-credential` | name of a sealed credential of purpose `telemetry`: lines `Header: value` | none |
  * | `telemetry.prometheus` | `HOST:PORT` where `/metrics` is served | none |
@@ -57,6 +59,15 @@ const CredentialName = Schema.String.check(
   Schema.makeFilter((text) => /^[\x21-\x7e]{1,128}$/.test(text) || "write the name of a sealed credential")
 )
 
+const FolderText = Schema.String.check(
+  Schema.makeFilter((text) => /^\/[^\0]*$/.test(text) || "write the path of a folder from / on")
+)
+
+const Sftp = Schema.Struct({
+  root: Schema.optionalKey(FolderText),
+  "read-only": Schema.optionalKey(Schema.Boolean)
+})
+
 const Telemetry = Schema.Struct({
   otlp: Schema.optionalKey(CollectorText),
   "otlp-credential": Schema.optionalKey(CredentialName),
@@ -82,11 +93,19 @@ export const Config = Schema.Struct({
   anonymous: Schema.optionalKey(List(AlpnText)),
   "quic-isolation": Schema.optionalKey(Schema.Literals(["worker"])),
   "log-level": Schema.optionalKey(Schema.Literals(LOG_LEVELS)),
+  sftp: Schema.optionalKey(Sftp),
   telemetry: Schema.optionalKey(Telemetry)
 })
 export type Config = typeof Config.Type
+
+/** The keys that hold others. */
+const TABLES = ["sftp", "telemetry"] as const
+type Table = (typeof TABLES)[number]
+type InTable<T extends Table> = T extends Table ? `${T}.${keyof NonNullable<Config[T]> & string}` : never
+
 /** A key, with a dot where it stands in a table. */
-export type ConfigKey = Exclude<keyof Config, "telemetry"> | `telemetry.${keyof typeof Telemetry.Type}`
+export type ConfigKey = Exclude<keyof Config, Table> | InTable<Table>
+export type ConfigValue = string | boolean | ReadonlyArray<string>
 
 export const CONFIG_KEYS: ReadonlyArray<ConfigKey> = [
   "listen",
@@ -96,6 +115,8 @@ export const CONFIG_KEYS: ReadonlyArray<ConfigKey> = [
   "anonymous",
   "quic-isolation",
   "log-level",
+  "sftp.root",
+  "sftp.read-only",
   "telemetry.otlp",
   "telemetry.otlp-credential",
   "telemetry.prometheus",
@@ -104,19 +125,27 @@ export const CONFIG_KEYS: ReadonlyArray<ConfigKey> = [
 
 const LIST_KEYS: ReadonlySet<ConfigKey> = new Set(["listen", "advertise", "only", "anonymous"])
 
+const SWITCHES: ReadonlySet<ConfigKey> = new Set(["sftp.read-only"])
+
 /** Whether a value of this key is an array. */
 export const isListKey = (key: ConfigKey): boolean => LIST_KEYS.has(key)
 
+/** The value that these texts stand for; at least one. What is no value of the key is found when the file is parsed. */
+export const configValueFrom = (key: ConfigKey, texts: ReadonlyArray<string>): ConfigValue => {
+  if (isListKey(key)) return texts
+  const [text = ""] = texts
+  return SWITCHES.has(key) && (text === "true" || text === "false") ? text === "true" : text
+}
+
+const isTable = (name: string): name is Table => TABLES.some((table) => table === name)
+
 /** What the file sets for a key. */
-export const configValue = (config: Config, key: ConfigKey): string | ReadonlyArray<string> | undefined => {
-  const { telemetry, ...plain } = config
-  for (const [name, value] of Object.entries(plain)) {
-    if (name === key) return value
-  }
-  for (const [name, value] of Object.entries(telemetry ?? {})) {
-    if (`telemetry.${name}` === key) return value
-  }
-  return undefined
+export const configValue = (config: Config, key: ConfigKey): ConfigValue | undefined => {
+  const plain = Object.entries(config).flatMap(([name, value]): ReadonlyArray<readonly [string, ConfigValue]> => {
+    if (typeof value === "string" || Array.isArray(value)) return [[name, value]]
+    return Object.entries(value).map(([inner, value]) => [`${name}.${inner}`, value])
+  })
+  return plain.find(([name]) => name === key)?.[1]
 }
 
 export const isConfigKey = (text: string): text is ConfigKey => CONFIG_KEYS.some((key) => key === text)
@@ -160,26 +189,29 @@ export const parseConfig = (text: string): Result.Result<Config, ConfigInvalid> 
     const issue = format(error.issue).issues[0]
     const path = (issue?.path ?? []).map(String)
     const problem = issue?.message ?? "a wrong value"
-    const key = path.slice(0, path[0] === TABLE ? 2 : 1).join(".")
+    const key = path.slice(0, isTable(path[0] ?? "") ? 2 : 1).join(".")
     return new ConfigInvalid({ line: lineOf(text, path), key, problem })
   })
 }
 
-/** The one key that holds others. */
-const TABLE = "telemetry"
-
 const unknownPath = (tables: Readonly<Record<string, unknown>>): ReadonlyArray<string> | undefined => {
-  const root = Object.keys(tables).find((key) => key !== TABLE && !isConfigKey(key))
-  if (root !== undefined) return [root]
-  const table = tables[TABLE]
-  if (typeof table !== "object" || table === null || Array.isArray(table)) return undefined
-  const inner = Object.keys(table).find((key) => !isConfigKey(`${TABLE}.${key}`))
-  return inner === undefined ? undefined : [TABLE, inner]
+  for (const [name, table] of Object.entries(tables)) {
+    if (!isTable(name)) {
+      if (!isConfigKey(name)) return [name]
+      continue
+    }
+    if (typeof table !== "object" || table === null || Array.isArray(table)) continue
+    const inner = Object.keys(table).find((key) => !isConfigKey(`${name}.${key}`))
+    if (inner !== undefined) return [name, inner]
+  }
+  return undefined
 }
 
 /** A value in TOML. */
-export const formatConfigValue = (value: string | ReadonlyArray<string>): string =>
-  typeof value === "string" ? tomlString(value) : `[${value.map(tomlString).join(", ")}]`
+export const formatConfigValue = (value: ConfigValue): string => {
+  if (typeof value === "boolean") return String(value)
+  return typeof value === "string" ? tomlString(value) : `[${value.map(tomlString).join(", ")}]`
+}
 
 /** A basic string: JSON's escapes are among TOML's, except that DEL must be escaped too. */
 const tomlString = (text: string): string => JSON.stringify(text).replaceAll("\u007f", "\\u007f")

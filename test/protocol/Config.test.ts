@@ -19,6 +19,9 @@ describe("the config", () => {
       "anonymous = []",
       'quic-isolation = "worker"',
       'log-level = "warn"',
+      "[sftp]",
+      'root = "/srv/files"',
+      "read-only = true",
       "[telemetry]",
       'otlp = "https://collector.example/otlp"',
       'otlp-credential = "collector"',
@@ -33,6 +36,7 @@ describe("the config", () => {
       anonymous: [],
       "quic-isolation": "worker",
       "log-level": "warn",
+      sftp: { root: "/srv/files", "read-only": true },
       telemetry: {
         otlp: "https://collector.example/otlp",
         "otlp-credential": "collector",
@@ -51,6 +55,9 @@ describe("the config", () => {
     assert.deepEqual(problemOf(`label = "${"é".repeat(33)}"`), { line: 1, key: "label" })
     assert.deepEqual(problemOf('log-level = "loud"'), { line: 1, key: "log-level" })
     assert.deepEqual(problemOf('quic-isolation = "process"'), { line: 1, key: "quic-isolation" })
+    assert.deepEqual(problemOf('[sftp]\nroot = "files"'), { line: 2, key: "sftp.root" })
+    assert.deepEqual(problemOf('[sftp]\nread-only = "yes"'), { line: 2, key: "sftp.read-only" })
+    assert.deepEqual(problemOf("[sftp]\nwritable = true"), { line: 2, key: "sftp.writable" })
     assert.deepEqual(problemOf('only = ["a b"]'), { line: 1, key: "only" })
     assert.deepEqual(problemOf('a = 1\n\nlabel = "x" y'), { line: 3, key: "" })
     assert.deepEqual(problemOf('label = "x"\nlabel = "y"'), { line: 2, key: "" })

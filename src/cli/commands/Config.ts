@@ -8,6 +8,7 @@ import {
   CONFIG_KEYS,
   type ConfigKey,
   configValue,
+  configValueFrom,
   formatConfigValue,
   isConfigKey,
   isListKey
@@ -64,7 +65,7 @@ const set = Command.make(
     if (!isListKey(key) && values.length > 1) return yield* wrongUsage(`${key} takes one value`)
     yield* home.prepare
     const before = yield* readConfigText(home.config)
-    const value = unset ? undefined : formatConfigValue(isListKey(key) ? values : values[0]!)
+    const value = unset ? undefined : formatConfigValue(configValueFrom(key, values))
     yield* writeConfigText(home.config, withValue(before, key, value))
     yield* output.answer(yield* readConfig(home.config), [])
     yield* output.note(`${home.config} is written; it counts from the next start of the node`)

@@ -38,7 +38,8 @@ export interface Forwarding {
   readonly streamsPerPeer?: number
 }
 
-const endpointOf = Effect.fnUntraced(function* (
+/** A node whose only peer holds these scopes. */
+export const endpointOf = Effect.fnUntraced(function* (
   transport: Transport["Service"],
   local: LocalIdentity,
   peer: LocalIdentity,
