@@ -67,6 +67,16 @@ export * as SftpClient from "./layers/sftp/Client.ts"
 export * as SftpTransfer from "./layers/sftp/Transfer.ts"
 export * as SftpHandler from "./layers/handlers/SftpHandler.ts"
 
+// Forwarding: where peers may connect through a node, and tunnels and a SOCKS5 proxy that use it.
+export * from "./services/ForwardPolicy.ts"
+export { type ForwardRule, parseForwardTarget } from "./protocol/forward/ForwardRule.ts"
+export { type ForwardDestination, type ForwardSpec, parseForwardSpec } from "./protocol/forward/ForwardSpec.ts"
+export * as ForwardPolicyLayer from "./layers/ForwardPolicy.ts"
+export * as TunnelHandler from "./layers/handlers/TunnelHandler.ts"
+export * as TunnelClient from "./layers/tunnel/TunnelClient.ts"
+export * as TunnelForwards from "./layers/tunnel/Forwards.ts"
+export * as Socks5 from "./layers/Socks5.ts"
+
 // What it tells to monitoring.
 export * as Telemetry from "./layers/Telemetry.ts"
 

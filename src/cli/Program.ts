@@ -7,6 +7,7 @@ import { call } from "./commands/Call.ts"
 import { codegen } from "./commands/Codegen.ts"
 import { config } from "./commands/Config.ts"
 import { doctor } from "./commands/Doctor.ts"
+import { forward } from "./commands/Forward.ts"
 import { id } from "./commands/Id.ts"
 import { invite } from "./commands/Invite.ts"
 import { join } from "./commands/Join.ts"
@@ -17,6 +18,7 @@ import { peers } from "./commands/Peers.ts"
 import { ping } from "./commands/Ping.ts"
 import { proxy } from "./commands/Proxy.ts"
 import { serveOps } from "./commands/ServeOps.ts"
+import { socks } from "./commands/Socks.ts"
 import { status } from "./commands/Status.ts"
 import { unlock } from "./commands/Unlock.ts"
 import { up } from "./commands/Up.ts"
@@ -69,7 +71,7 @@ export const program = Command.make("alknet").pipe(
   Command.withSubcommands([
     { group: "Node", commands: [up, serveOps, id, status, unlock, lock, vault, config] },
     { group: "Access", commands: [invite, join, peers, keys] },
-    { group: "Peers", commands: [call, ops, codegen, ping, proxy] },
+    { group: "Peers", commands: [call, ops, codegen, ping, proxy, forward, socks] },
     { group: "Help", commands: [doctor, help, completions] }
   ]),
   Command.provide(Output.layer),

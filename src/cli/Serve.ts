@@ -8,6 +8,7 @@ import { issueInvite } from "../layers/Invite.ts"
 import type { ServedAlpn } from "../layers/Node.ts"
 import type { Needs } from "../layers/NodeOperations.ts"
 import type { Config } from "../protocol/Config.ts"
+import { toForwardRule } from "../protocol/forward/RuleEntry.ts"
 import { nodeIdFromText } from "../protocol/identity/NodeId.ts"
 import { formatSocketAddress, type SocketAddress } from "../protocol/SocketAddress.ts"
 import { AuditLog } from "../services/AuditLog.ts"
@@ -77,6 +78,7 @@ export const serve = <A, E, R>(options: ServeOptions<A, E, R>) =>
       ...(anonymous === undefined ? {} : { anonymous }),
       ...(config.label === undefined ? {} : { label: config.label }),
       ...(servesFiles ? { files: yield* filesToServe(config) } : {}),
+      forward: { rules: yield* rulesOf(config) },
       ...(registry === undefined ? {} : { registry })
     }).pipe(
       Layer.provideMerge(NodeIdentity.layer),
@@ -87,6 +89,12 @@ export const serve = <A, E, R>(options: ServeOptions<A, E, R>) =>
     )
     return yield* lend(options).pipe(Effect.provide(node))
   })
+
+/** `[forward]` of the config. */
+const rulesOf = ({ forward }: Config) =>
+  Effect.forEach(forward?.rules ?? [], (entry) =>
+    Effect.mapError(Effect.fromResult(toForwardRule(entry)), (problem) => failed("CONFIG_INVALID", problem))
+  )
 
 const lend = <A, E, R>({ config, kind, ready }: ServeOptions<A, E, R>) =>
   Effect.gen(function* () {

@@ -5,6 +5,7 @@
  *
  * ```
  * CallHandler  CallClient  JoinHandler  SftpHandler    what the node serves and how it calls others
+ *       TunnelHandler <- ForwardPolicy                 where peers may connect through it
  *       Dispatcher <- OperationRegistry                operations behind their gates
  *    Endpoint <- Router <- Discovery                   sockets, ALPN -> handler, node id -> address
  *  Transport   Identity <- PeerStore                   QUIC and TLS on one port; our key, our peers
@@ -21,11 +22,13 @@ import { Router } from "../services/Router.ts"
 import * as CallClientLayer from "./CallClient.ts"
 import * as DispatcherLayer from "./call/Dispatcher.ts"
 import * as EndpointLayer from "./Endpoint.ts"
+import * as ForwardPolicyLayer from "./ForwardPolicy.ts"
 import * as FolderTree from "./files/FolderTree.ts"
 import * as ReadOnlyTree from "./files/ReadOnlyTree.ts"
 import * as CallHandler from "./handlers/CallHandler.ts"
 import * as JoinHandler from "./handlers/JoinHandler.ts"
 import * as SftpHandler from "./handlers/SftpHandler.ts"
+import * as TunnelHandler from "./handlers/TunnelHandler.ts"
 import * as NodeOperations from "./NodeOperations.ts"
 import * as OperationRegistryLayer from "./OperationRegistry.ts"
 import * as PeerStoreDiscovery from "./PeerStoreDiscovery.ts"
@@ -35,7 +38,7 @@ import * as QuicTransport from "./transport/QuicTransport.ts"
 import * as TlsTransport from "./transport/TlsTransport.ts"
 
 /** The ALPNs that a node can serve. */
-export const ALPNS = ["alknet/call", "alknet/join", "alknet/sftp"] as const
+export const ALPNS = ["alknet/call", "alknet/join", "alknet/sftp", "alknet/tunnel"] as const
 export type ServedAlpn = (typeof ALPNS)[number]
 
 export interface FilesOptions {
@@ -55,6 +58,8 @@ export interface NodeOptions<R = never, E = RegistryError> extends Pick<Endpoint
   readonly anonymous?: ReadonlyArray<ServedAlpn>
   /** The folder that SFTP shows to peers with `sftp:read`, which must be there. Default: none, and no SFTP. */
   readonly files?: FilesOptions
+  /** Where peers with `ssh:forward` scopes may connect through this node. Default: nowhere. */
+  readonly forward?: ForwardPolicyLayer.ForwardPolicyOptions
   /** How long what is in flight may go on after the scope closed. Default 1.5 s. */
   readonly drainTimeout?: Duration.Input
   /** Operations beside those that every node has. */
@@ -94,6 +99,9 @@ export const layer = <R = never, E = RegistryError>(options: NodeOptions<R, E>) 
       : Layer.empty,
     options.files !== undefined && serves("alknet/sftp")
       ? Layer.provide(SftpHandler.layer, layerFiles(options.files))
+      : Layer.empty,
+    serves("alknet/tunnel")
+      ? Layer.provide(TunnelHandler.layer(), ForwardPolicyLayer.layer(options.forward ?? { rules: [] }))
       : Layer.empty
   )
   const drainTimeout = options.drainTimeout ?? "1500 millis"

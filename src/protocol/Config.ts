@@ -10,6 +10,7 @@
  * | `anonymous` | array of ALPN names that strangers may use | what is public by nature |
  * | `quic-isolation` | `worker`: the QUIC stack runs in a thread of its own | none |
  * | `log-level` | `trace`, `debug`, `info`, `warn`, `error`, `none` | `info` |
+ * | `forward.rules` | array of `{ allow = TARGET }` or `{ deny = TARGET }`, with `peers` and `scopes`, or of texts such as `allow *:443`; at most 256 (forward/RuleEntry.ts) | none: nobody connects through this node |
  * | `sftp.root` | absolute path of a folder of the node's user, which `alknet/sftp` and SSH show | `files` in the home |
  * | `sftp.read-only` | `true`, `false`: whether nobody may change what is in it, whatever their scopes | `false` |
  * | `telemetry.otlp` | `http://` or `https://` URL of a collector, without `/v1/...` | none |
@@ -22,6 +23,7 @@
 import { Result, Schema, SchemaIssue } from "effect"
 import { parse } from "effect/encoding/Toml"
 import { lineOf } from "./ConfigText.ts"
+import { FORWARD_RULES_MAX, ForwardRuleEntry } from "./forward/RuleEntry.ts"
 import { isLoopback, parseSocketAddress } from "./SocketAddress.ts"
 
 /** Largest file, in bytes. */
@@ -63,6 +65,10 @@ const FolderText = Schema.String.check(
   Schema.makeFilter((text) => /^\/[^\0]*$/.test(text) || "write the path of a folder from / on")
 )
 
+const Forward = Schema.Struct({
+  rules: Schema.optionalKey(Schema.Array(ForwardRuleEntry).check(Schema.isMaxLength(FORWARD_RULES_MAX)))
+})
+
 const Sftp = Schema.Struct({
   root: Schema.optionalKey(FolderText),
   "read-only": Schema.optionalKey(Schema.Boolean)
@@ -93,19 +99,20 @@ export const Config = Schema.Struct({
   anonymous: Schema.optionalKey(List(AlpnText)),
   "quic-isolation": Schema.optionalKey(Schema.Literals(["worker"])),
   "log-level": Schema.optionalKey(Schema.Literals(LOG_LEVELS)),
+  forward: Schema.optionalKey(Forward),
   sftp: Schema.optionalKey(Sftp),
   telemetry: Schema.optionalKey(Telemetry)
 })
 export type Config = typeof Config.Type
 
 /** The keys that hold others. */
-const TABLES = ["sftp", "telemetry"] as const
+const TABLES = ["forward", "sftp", "telemetry"] as const
 type Table = (typeof TABLES)[number]
 type InTable<T extends Table> = T extends Table ? `${T}.${keyof NonNullable<Config[T]> & string}` : never
 
 /** A key, with a dot where it stands in a table. */
 export type ConfigKey = Exclude<keyof Config, Table> | InTable<Table>
-export type ConfigValue = string | boolean | ReadonlyArray<string>
+export type ConfigValue = string | boolean | ReadonlyArray<ForwardRuleEntry>
 
 export const CONFIG_KEYS: ReadonlyArray<ConfigKey> = [
   "listen",
@@ -115,6 +122,7 @@ export const CONFIG_KEYS: ReadonlyArray<ConfigKey> = [
   "anonymous",
   "quic-isolation",
   "log-level",
+  "forward.rules",
   "sftp.root",
   "sftp.read-only",
   "telemetry.otlp",
@@ -123,7 +131,7 @@ export const CONFIG_KEYS: ReadonlyArray<ConfigKey> = [
   "telemetry.prometheus-clients"
 ]
 
-const LIST_KEYS: ReadonlySet<ConfigKey> = new Set(["listen", "advertise", "only", "anonymous"])
+const LIST_KEYS: ReadonlySet<ConfigKey> = new Set(["listen", "advertise", "only", "anonymous", "forward.rules"])
 
 const SWITCHES: ReadonlySet<ConfigKey> = new Set(["sftp.read-only"])
 
@@ -210,7 +218,14 @@ const unknownPath = (tables: Readonly<Record<string, unknown>>): ReadonlyArray<s
 /** A value in TOML. */
 export const formatConfigValue = (value: ConfigValue): string => {
   if (typeof value === "boolean") return String(value)
-  return typeof value === "string" ? tomlString(value) : `[${value.map(tomlString).join(", ")}]`
+  return typeof value === "string" ? tomlString(value) : `[${value.map(tomlItem).join(", ")}]`
+}
+
+/** Rules may be tables. */
+const tomlItem = (item: ForwardRuleEntry): string => {
+  if (typeof item === "string") return tomlString(item)
+  const members = Object.entries(item).map(([key, value]) => `${key} = ${formatConfigValue(value)}`)
+  return `{ ${members.join(", ")} }`
 }
 
 /** A basic string: JSON's escapes are among TOML's, except that DEL must be escaped too. */

@@ -55,6 +55,8 @@ describe("the config", () => {
     assert.deepEqual(problemOf(`label = "${"é".repeat(33)}"`), { line: 1, key: "label" })
     assert.deepEqual(problemOf('log-level = "loud"'), { line: 1, key: "log-level" })
     assert.deepEqual(problemOf('quic-isolation = "process"'), { line: 1, key: "quic-isolation" })
+    assert.deepEqual(problemOf('[forward]\nrules = [{ allow = "*" }]'), { line: 2, key: "forward.rules" })
+    assert.deepEqual(problemOf("[forward]\nrule = []"), { line: 2, key: "forward.rule" })
     assert.deepEqual(problemOf('[sftp]\nroot = "files"'), { line: 2, key: "sftp.root" })
     assert.deepEqual(problemOf('[sftp]\nread-only = "yes"'), { line: 2, key: "sftp.read-only" })
     assert.deepEqual(problemOf("[sftp]\nwritable = true"), { line: 2, key: "sftp.writable" })
