@@ -1,6 +1,8 @@
 /** The SOCKS5 proxy, used by clients that others wrote: the `socks` package and curl. */
 import { execFile } from "node:child_process"
+import { createSocket, type Socket as UdpSocket } from "node:dgram"
 import { createServer as createHttpServer } from "node:http"
+import type { Socket } from "node:net"
 import { assert, it } from "@effect/vitest"
 import { Effect, Redacted } from "effect"
 import { SocksClient, type SocksClientOptions } from "socks"
@@ -35,6 +37,19 @@ const curl = (...args: ReadonlyArray<string>) =>
     )
     return Effect.sync(() => child.kill())
   })
+
+const udpSocket = Effect.acquireRelease(
+  Effect.callback<UdpSocket>((resume) => {
+    const socket = createSocket("udp4")
+    socket.bind(0, "127.0.0.1", () => resume(Effect.succeed(socket)))
+  }),
+  (socket) => Effect.callback<void>((resume) => void socket.close(() => resume(Effect.void)))
+)
+
+const udpEcho = Effect.map(udpSocket, (socket) => {
+  socket.on("message", (message, from) => socket.send(message, from.port, from.address))
+  return socket.address().port
+})
 
 /** Says hello through the proxy and gives what comes back, or why there is no connection. */
 const hello = (proxy: SocksClientOptions["proxy"], host: string, port: number) =>
@@ -98,6 +113,60 @@ export const socksCases = (provider: TransportProvider): void => {
         assert.match(yield* hello(login("me", "it is no secret"), "127.0.0.1", port), /authentication failed/i)
         assert.match(yield* hello(login("you", "it is a secret"), "127.0.0.1", port), /authentication failed/i)
         assert.notStrictEqual(yield* hello(locked, "127.0.0.1", port), "hello")
+      }).pipe(Effect.orDie)
+    )
+  )
+
+  it.live("UDP ASSOCIATE sends and receives for its own client, until the connection ends", () =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const tunnel = yield* tunnelOf(provider)
+        const far = yield* udpEcho
+        const { port } = yield* serve({ listen: ANY, tunnel })
+        const proxy = { host: "127.0.0.1", port, type: 5 } as const
+        const client = new SocksClient({ proxy, command: "associate", destination: { host: "0.0.0.0", port: 0 } })
+        const associated = Effect.callback<{ readonly socket: Socket; readonly relay: number }, string>((resume) => {
+          client.once("established", ({ remoteHost, socket }) =>
+            resume(Effect.succeed({ socket, relay: remoteHost?.port ?? 0 }))
+          )
+          client.once("error", (error) => resume(Effect.fail(error.message)))
+          client.connect()
+        })
+        if (!provider.multiStream) {
+          // A carrier without datagrams.
+          assert.match(yield* Effect.flip(associated), /CommandNotSupported/)
+          return
+        }
+        const { relay, socket } = yield* associated
+        yield* Effect.addFinalizer(() => Effect.sync(() => socket.destroy()))
+        const near = yield* udpSocket
+        const stranger = yield* udpSocket
+        const frame = SocksClient.createUDPFrame({
+          remoteHost: { host: "127.0.0.1", port: far },
+          data: Buffer.from("hi")
+        })
+        const answered = Effect.callback<string>((resume) => {
+          near.on("message", (bytes) => {
+            const { data, remoteHost } = SocksClient.parseUDPFrame(bytes)
+            resume(Effect.succeed(`${remoteHost.host} ${remoteHost.port === far} ${data}`))
+          })
+        })
+        const sending = Effect.forever(
+          Effect.andThen(
+            Effect.sync(() => near.send(frame, relay, "127.0.0.1")),
+            Effect.sleep("20 millis")
+          )
+        )
+        assert.strictEqual(yield* soon("the echo", Effect.raceFirst(answered, sending)), "127.0.0.1 true hi")
+        // The association is taken: another port of the same machine gets nothing.
+        let strange = 0
+        stranger.on("message", () => strange++)
+        stranger.send(frame, relay, "127.0.0.1")
+        const again = Effect.callback<string>((resume) => {
+          near.once("message", () => resume(Effect.succeed("again")))
+        })
+        yield* soon("another echo", Effect.raceFirst(again, sending))
+        assert.strictEqual(strange, 0)
       }).pipe(Effect.orDie)
     )
   )

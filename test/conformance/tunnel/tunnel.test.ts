@@ -1,6 +1,7 @@
 /** `alknet/tunnel` over every transport layer. */
 import { describe } from "@effect/vitest"
 import { chosenNames, provider } from "../transport/registry.ts"
+import { bulkCases } from "./bulkCases.ts"
 import { connectionCases } from "./connectionCases.ts"
 import { listenerCases } from "./listenerCases.ts"
 import { socksCases } from "./socksCases.ts"
@@ -10,5 +11,6 @@ for (const name of chosenNames()) {
     connectionCases(provider(name))
     listenerCases(provider(name))
     socksCases(provider(name))
+    bulkCases(provider(name))
   })
 }

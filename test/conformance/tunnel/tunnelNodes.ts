@@ -75,8 +75,8 @@ export const endpointOf = Effect.fnUntraced(function* (
   )
 })
 
-/** The tunnel of a node to another that lets it forward; by default everywhere on loopback. */
-export const tunnelOf = Effect.fnUntraced(function* (provider: TransportProvider, forwarding: Forwarding = {}) {
+/** A node that lets another one forward, by default everywhere on loopback, and the endpoint of the other. */
+export const forwardingNodes = Effect.fnUntraced(function* (provider: TransportProvider, forwarding: Forwarding = {}) {
   const { lookup, rules = [rule("allow", "127.0.0.0/8:*"), rule("allow", "[::1]:*")], streamsPerPeer } = forwarding
   const scopes = forwarding.scopes ?? ["ssh:forward:*", "ssh:listen:*", "ssh:socket:*"]
   const { transport } = yield* provider.make({})
@@ -91,9 +91,15 @@ export const tunnelOf = Effect.fnUntraced(function* (provider: TransportProvider
       Layer.provide(Layer.succeedContext(far))
     )
   )
-  const near = yield* endpointOf(transport, client, server, [], {})
+  const near = Context.get(yield* endpointOf(transport, client, server, [], {}), Endpoint)
   const { addresses } = Context.get(far, Endpoint)
-  return yield* Effect.provide(makeTunnel({ nodeId: server.nodeId, addresses }), near)
+  return { near, target: { nodeId: server.nodeId, addresses } }
+})
+
+/** The tunnel from the one to the other. */
+export const tunnelOf = Effect.fnUntraced(function* (provider: TransportProvider, forwarding: Forwarding = {}) {
+  const { near, target } = yield* forwardingNodes(provider, forwarding)
+  return yield* Effect.provideService(makeTunnel(target), Endpoint, near)
 })
 
 /** A TCP server on loopback, or on a path, that runs this for each connection; gives its port. */
