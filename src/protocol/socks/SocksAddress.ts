@@ -16,9 +16,6 @@ const IPV4 = 1
 const NAME = 3
 const IPV6 = 4
 
-/** The longest address on the wire, in bytes. */
-export const SOCKS_ADDRESS_BYTES_MAX = 1 + 1 + 255 + 2
-
 export type DecodedAddress =
   | { readonly _tag: "Address"; readonly address: SocketAddress /** Offset behind it. */; readonly end: number }
   | { readonly _tag: "Incomplete" }

@@ -8,10 +8,10 @@ import { bytesOf, leavesNothing, soon, type TransportProvider, turns } from "../
 import { hostOf, serverOf, tunnelOf } from "./tunnelNodes.ts"
 
 /** Bytes of the transfer; ALKNET_BULK_BYTES makes it another one. */
-const BULK_BYTES = Number(process.env["ALKNET_BULK_BYTES"] ?? 256 * 1_048_576)
+const BULK_BYTES = Number(process.env["ALKNET_BULK_BYTES"] ?? 512 * 1_048_576)
 
 /** What the process may hold beyond what it held before: windows, slabs that wait for the collector. */
-const HELD_BYTES_MAX = 192 * 1_048_576
+const HELD_BYTES_MAX = 320 * 1_048_576
 
 const PIECE = bytesOf(1_048_576)
 
