@@ -54,6 +54,8 @@ export interface OpenFlags {
 export interface OpenFile {
   /** At most `length` bytes; fewer only at the end of the file, none after it. */
   readonly read: (offset: number, length: number) => Effect.Effect<Uint8Array, FileError>
+  /** The same into bytes that are there already; gives how many were read. */
+  readonly readInto: (offset: number, into: Uint8Array) => Effect.Effect<number, FileError>
   /** All of them. */
   readonly write: (offset: number, bytes: Uint8Array) => Effect.Effect<void, FileError>
   readonly stat: Effect.Effect<Attributes, FileError>

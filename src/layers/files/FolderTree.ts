@@ -197,14 +197,12 @@ const openExisting = (walk: Walk, path: string, how: number) =>
   )
 
 const fileOf = (descriptor: number, path: string, isAppending: boolean): OpenFile => {
-  const readInto = (bytes: Uint8Array, at: number, offset: number): Effect.Effect<Uint8Array, FileError> =>
+  const fill = (bytes: Uint8Array, at: number, offset: number): Effect.Effect<number, FileError> =>
     Effect.flatMap(
       call<number>(path, (done) => fs.read(descriptor, bytes, at, bytes.length - at, offset + at, done)),
       (count) => {
         const end = at + count
-        return count === 0 || end === bytes.length
-          ? Effect.succeed(bytes.subarray(0, end))
-          : readInto(bytes, end, offset)
+        return count === 0 || end === bytes.length ? Effect.succeed(end) : fill(bytes, end, offset)
       }
     )
   const writeFrom = (bytes: Uint8Array, at: number, offset: number): Effect.Effect<void, FileError> =>
@@ -216,7 +214,12 @@ const fileOf = (descriptor: number, path: string, isAppending: boolean): OpenFil
       (count) => (at + count === bytes.length ? Effect.void : writeFrom(bytes, at + count, offset))
     )
   return {
-    read: (offset, length) => Effect.suspend(() => readInto(new Uint8Array(length), 0, offset)),
+    read: (offset, length) =>
+      Effect.suspend(() => {
+        const bytes = new Uint8Array(length)
+        return Effect.map(fill(bytes, 0, offset), (count) => bytes.subarray(0, count))
+      }),
+    readInto: (offset, into) => fill(into, 0, offset),
     write: (offset, bytes) => (bytes.length === 0 ? Effect.void : writeFrom(bytes, 0, offset)),
     stat: Effect.map(
       call<fs.Stats>(path, (done) => fs.fstat(descriptor, done)),

@@ -191,24 +191,32 @@ const makeTree = (bytesMax: number): FileTree["Service"] => {
     return file
   }
 
-  const fileOf = (file: File, path: string, flags: OpenFlags): OpenFile => ({
-    read: (offset, length) =>
-      step(path, () => {
-        if (!flags.read) return refuse("Denied")
-        return file.bytes.slice(Math.min(offset, file.size), Math.min(offset + length, file.size))
-      }),
-    write: (offset, bytes) =>
-      step(path, (now) => {
-        if (!flags.write) return refuse("Denied")
-        const at = flags.append ? file.size : offset
-        if (bytes.length > 0 && at + bytes.length > file.size) resize(file, at + bytes.length)
-        file.bytes.set(bytes, at)
-        file.times = { accessed: now, modified: now }
-      }),
-    stat: Effect.sync(() => attributesOf(file)),
-    setAttributes: (attributes) => step(path, () => change(file, attributes)),
-    sync: Effect.void
-  })
+  const fileOf = (file: File, path: string, flags: OpenFlags): OpenFile => {
+    const view = (offset: number, length: number): Uint8Array =>
+      flags.read
+        ? file.bytes.subarray(Math.min(offset, file.size), Math.min(offset + length, file.size))
+        : refuse("Denied")
+    return {
+      read: (offset, length) => step(path, () => view(offset, length).slice()),
+      readInto: (offset, into) =>
+        step(path, () => {
+          const bytes = view(offset, into.length)
+          into.set(bytes)
+          return bytes.length
+        }),
+      write: (offset, bytes) =>
+        step(path, (now) => {
+          if (!flags.write) return refuse("Denied")
+          const at = flags.append ? file.size : offset
+          if (bytes.length > 0 && at + bytes.length > file.size) resize(file, at + bytes.length)
+          file.bytes.set(bytes, at)
+          file.times = { accessed: now, modified: now }
+        }),
+      stat: Effect.sync(() => attributesOf(file)),
+      setAttributes: (attributes) => step(path, () => change(file, attributes)),
+      sync: Effect.void
+    }
+  }
 
   const rename = (from: string, to: string, overwrite: boolean) => {
     const source = named(from)

@@ -5,33 +5,34 @@
  * the reason and no path.
  */
 import { Clock, Effect } from "effect"
-import { PACKET_BYTES_MAX } from "../../protocol/sftp/PacketDecoder.ts"
+import { PACKET_BYTES_MAX, TRANSFER_BYTES_MAX } from "../../protocol/sftp/PacketDecoder.ts"
 import type { Operation } from "../../protocol/sftp/Request.ts"
 import { OpenFlag } from "../../protocol/sftp/Request.ts"
 import { type NameEntry, type Response, StatusCode } from "../../protocol/sftp/Response.ts"
 import type { FileError, FileTree, OpenFile, OpenFlags, Space } from "../../services/FileTree.ts"
 import { HANDLES_MAX, type Handles } from "./Handles.ts"
 import { longName } from "./LongName.ts"
-import { refusalOf, status } from "./Statuses.ts"
-
-/** Bytes of one read or write: what fits into a packet beside its other fields. */
-export const TRANSFER_BYTES_MAX = PACKET_BYTES_MAX - 1024
+import { BAD_HANDLE, END_OF_FILE, refusalOf, status } from "./Statuses.ts"
 
 /** Bytes that a copy inside the tree holds. */
 const COPY_BYTES = 256 * 1024
 
 type Tree = FileTree["Service"]
 
-const OK = status(StatusCode.Ok, "Success")
-const END_OF_FILE = status(StatusCode.EndOfFile, "End of file")
-const BAD_HANDLE = status(StatusCode.Failure, "No such handle")
+/** Everything but a read, which has a way of its own (Reads.ts). */
+type Answered = Exclude<Operation, { readonly _tag: "Read" }>
 
-export const answer = (tree: Tree, handles: Handles, operation: Operation): Effect.Effect<Response> =>
-  Effect.catch(respond(tree, handles, operation), ({ reason }) => Effect.succeed(refusalOf(reason)))
+const OK = status(StatusCode.Ok, "Success")
+export const answer = (tree: Tree, handles: Handles, operation: Answered): Effect.Effect<Response> =>
+  // Looked at in its turn and not before: a request ahead of it may close its handle.
+  Effect.catch(
+    Effect.suspend(() => respond(tree, handles, operation)),
+    ({ reason }) => Effect.succeed(refusalOf(reason))
+  )
 
 const ok = <E>(effect: Effect.Effect<void, E>) => Effect.as(effect, OK)
 
-const respond = (tree: Tree, handles: Handles, operation: Operation): Effect.Effect<Response, FileError> => {
+const respond = (tree: Tree, handles: Handles, operation: Answered): Effect.Effect<Response, FileError> => {
   const onFile = (handle: Uint8Array, act: (file: OpenFile) => Effect.Effect<Response, FileError>) => {
     const opened = handles.get(handle)
     return opened?._tag === "File" ? act(opened.file) : Effect.succeed(BAD_HANDLE)
@@ -52,12 +53,6 @@ const respond = (tree: Tree, handles: Handles, operation: Operation): Effect.Eff
     }
     case "Close":
       return Effect.map(handles.close(operation.handle), (wasOpen) => (wasOpen ? OK : BAD_HANDLE))
-    case "Read":
-      return onFile(operation.handle, ({ read }) =>
-        Effect.map(read(operation.offset, Math.min(operation.length, TRANSFER_BYTES_MAX)), (data) =>
-          data.length === 0 ? END_OF_FILE : { _tag: "Data", data }
-        )
-      )
     case "Write":
       return onFile(operation.handle, ({ write }) => ok(write(operation.offset, operation.data)))
     case "ReadDirectory": {

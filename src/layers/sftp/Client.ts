@@ -8,7 +8,7 @@
  */
 import { Effect, type Scope } from "effect"
 import type { Attributes } from "../../protocol/sftp/Attributes.ts"
-import { PACKET_BYTES_MAX } from "../../protocol/sftp/PacketDecoder.ts"
+import { TRANSFER_BYTES_MAX } from "../../protocol/sftp/PacketDecoder.ts"
 import { type Handle, OpenFlag } from "../../protocol/sftp/Request.ts"
 import { type NameEntry, type Response, StatusCode } from "../../protocol/sftp/Response.ts"
 import type { SftpError } from "../../protocol/sftp/SftpError.ts"
@@ -20,8 +20,6 @@ import { reasonOf } from "./Statuses.ts"
 
 /** Every server takes reads and writes of this size. */
 const TRANSFER_BYTES_MIN = 32 * 1024
-/** What fits into a packet beside its other fields. */
-const TRANSFER_BYTES_MAX = PACKET_BYTES_MAX - 1024
 
 const EMPTY = new Uint8Array(0)
 
@@ -116,18 +114,24 @@ const clientOf = (session: ClientSession, transferBytes: number): SftpClient => 
               )
             })
           })
+        const read = (offset: number, length: number): Effect.Effect<Uint8Array, FileError> =>
+          length <= transferBytes
+            ? readPiece(offset, length)
+            : Effect.map(
+                Effect.forEach(pieces(length, transferBytes), ([at, size]) => readPiece(offset + at, size), {
+                  concurrency: "unbounded"
+                }),
+                joinUntilShort(transferBytes)
+              )
         return {
           handle,
           path,
-          read: (offset, length) =>
-            length <= transferBytes
-              ? readPiece(offset, length)
-              : Effect.map(
-                  Effect.forEach(pieces(length, transferBytes), ([at, size]) => readPiece(offset + at, size), {
-                    concurrency: "unbounded"
-                  }),
-                  joinUntilShort(transferBytes)
-                ),
+          read,
+          readInto: (offset, into) =>
+            Effect.map(read(offset, into.length), (bytes) => {
+              into.set(bytes)
+              return bytes.length
+            }),
           write: (offset, bytes) =>
             Effect.forEach(
               pieces(bytes.length, transferBytes),

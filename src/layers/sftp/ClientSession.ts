@@ -12,12 +12,10 @@ import { decodeServerPacket, type Response, type ServerPacket } from "../../prot
 import { SftpError } from "../../protocol/sftp/SftpError.ts"
 import { FileError } from "../../services/FileTree.ts"
 import type { BiStream, ConnectionClosed, StreamReset } from "../../services/Transport.ts"
+import { batches } from "./Outgoing.ts"
 
 const PERMITS = 64
 const PERMIT_BYTES = 128 * 1024
-
-/** Requests below this are sent together: those for reads are small and many. */
-const BATCH_BYTES = 16 * 1024
 
 export type Asked = Exclude<Operation, { readonly _tag: "Unknown" }>
 
@@ -63,7 +61,9 @@ export const openSession = (stream: ClientStream): Effect.Effect<ClientSession, 
 
     const sending = Effect.gen(function* () {
       yield* stream.write(encodeInit())
-      for (;;) yield* Effect.forEach(batches(yield* Queue.takeAll(packets)), stream.write, { discard: true })
+      for (;;) {
+        for (const { bytes } of batches(yield* Queue.takeAll(packets), (packet) => packet)) yield* stream.write(bytes)
+      }
     })
 
     yield* Effect.addFinalizer(() => Effect.ignore(stream.finish))
@@ -151,26 +151,4 @@ class Questions {
 const costOf = (operation: Asked): number => {
   const bytes = operation._tag === "Read" ? operation.length : operation._tag === "Write" ? operation.data.length : 0
   return Math.min(1 + Math.floor(bytes / PERMIT_BYTES), PERMITS)
-}
-
-/** Neighbours that are small become one. */
-const batches = (packets: ReadonlyArray<Uint8Array>): ReadonlyArray<Uint8Array> => {
-  const all: Array<Uint8Array> = []
-  let small: Array<Uint8Array> = []
-  let bytes = 0
-  const flush = () => {
-    if (small.length > 0) all.push(small.length === 1 ? small[0]! : Buffer.concat(small, bytes))
-    small = []
-    bytes = 0
-  }
-  for (const packet of packets) {
-    if (bytes + packet.length > BATCH_BYTES) flush()
-    if (packet.length > BATCH_BYTES) all.push(packet)
-    else {
-      small.push(packet)
-      bytes += packet.length
-    }
-  }
-  flush()
-  return all
 }

@@ -6,18 +6,22 @@
  * order), and so do requests by path among themselves. At most 32 requests are under way; then nothing is read, which is
  * the backpressure. The end of the session closes every handle.
  */
-import { Deferred, Effect, Exit, Result, type Scope, Semaphore } from "effect"
+import { Deferred, Effect, Exit, Queue, type Scope, Semaphore } from "effect"
 import { PacketDecoder } from "../../protocol/sftp/PacketDecoder.ts"
-import { decodeRequest, EXTENSIONS, type Operation } from "../../protocol/sftp/Request.ts"
+import { decodeRequest, EXTENSIONS, type Operation, type Request } from "../../protocol/sftp/Request.ts"
 import { encodeResponse, encodeVersion } from "../../protocol/sftp/Response.ts"
 import { SftpError } from "../../protocol/sftp/SftpError.ts"
 import type { FileTree } from "../../services/FileTree.ts"
 import type { BiStream, ConnectionClosed, StreamReset } from "../../services/Transport.ts"
 import { answer } from "./Answers.ts"
 import { Handles } from "./Handles.ts"
+import { batches } from "./Outgoing.ts"
+import { Reads, type Reply } from "./Reads.ts"
 
 /** Requests under way. A write holds at most one packet of 256 KiB, so a session holds at most 8 MiB. */
 const OUTSTANDING_MAX = 32
+
+type Asked = Extract<Request, { readonly _tag: "Request" }>
 
 /** The bytes of a session, whatever carries them. */
 export type SftpStream = Pick<BiStream, "read" | "write" | "finish">
@@ -31,49 +35,65 @@ export const serveSftp = (
     const handles = new Handles(yield* Effect.scope)
     const permits = yield* Semaphore.make(OUTSTANDING_MAX)
     const lanes = new Lanes()
-    const failed = yield* Deferred.make<never, StreamReset | ConnectionClosed>()
 
-    const start = (id: number, operation: Operation) =>
+    const decoder = new PacketDecoder()
+    const reads = new Reads(handles)
+    const replies = yield* Queue.unbounded<Reply>()
+
+    const start = ({ id, operation }: Asked, body: Uint8Array) =>
       Effect.gen(function* () {
         yield* permits.take(1)
         const turn = lanes.enter(operation)
+        const reply =
+          operation._tag === "Read"
+            ? reads.answer(id, operation)
+            : Effect.map(answer(tree, handles, operation), (response): Reply => {
+                if (operation._tag === "Write") decoder.reuse(body)
+                return { packet: encodeResponse(id, response), release: undefined }
+              })
         yield* Effect.forkScoped(
           turn.before.pipe(
-            Effect.andThen(answer(tree, handles, operation)),
-            // The answer of a read is on its way before the next read of the handle is.
-            Effect.flatMap((response) => stream.write(encodeResponse(id, response))),
-            Effect.onExit((exit) => {
-              turn.leave()
-              const lost = Exit.isFailure(exit) ? Deferred.failCause(failed, exit.cause) : Effect.void
-              return Effect.andThen(lost, permits.release(1))
-            })
+            Effect.andThen(reply),
+            // The answer has its place in the row before the next request of the handle begins.
+            Effect.map((reply) => Queue.offerUnsafe(replies, reply)),
+            Effect.ensuring(Effect.sync(turn.leave))
           ),
           { startImmediately: true }
         )
       })
 
+    const sending = Effect.gen(function* () {
+      for (;;) {
+        for (const { bytes, items } of batches(yield* Queue.takeAll(replies), ({ packet }) => packet)) {
+          yield* stream.write(bytes)
+          for (const { release } of items) release?.()
+          yield* permits.release(items.length)
+        }
+      }
+    })
+
     const session = Effect.gen(function* () {
-      const decoder = new PacketDecoder()
       let isOpen = false
       for (;;) {
         const chunk = yield* Effect.catchTag(stream.read, "EndOfStream", () => Effect.succeed(undefined))
         if (chunk === undefined) break
         decoder.push(chunk)
-        for (let packet = decoder.next(); packet !== undefined; packet = decoder.next()) {
-          const request = yield* Effect.fromResult(Result.flatMap(packet, decodeRequest))
+        for (let next = decoder.next(); next !== undefined; next = decoder.next()) {
+          const packet = yield* Effect.fromResult(next)
+          const request = yield* Effect.fromResult(decodeRequest(packet))
           if ((request._tag === "Init") === isOpen) {
             return yield* new SftpError({ reason: "Unexpected", hint: "one init is wanted, before everything else" })
           }
           isOpen = true
           if (request._tag === "Init") yield* stream.write(encodeVersion(EXTENSIONS))
-          else yield* start(request.id, request.operation)
+          else yield* start(request, packet.body)
         }
       }
       // Everything is answered before our direction ends.
       yield* permits.take(OUTSTANDING_MAX)
       yield* stream.finish
     })
-    yield* Effect.raceFirst(session, Deferred.await(failed))
+    yield* Effect.raceFirst(session, sending)
   })
 
 /** Keeps the order of what belongs together: requests by path, and those of each handle. */

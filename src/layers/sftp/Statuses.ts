@@ -10,6 +10,9 @@ type Reason = FileError["reason"]
 
 export const status = (code: StatusCode, message: string): Status => ({ _tag: "Status", code, message })
 
+export const END_OF_FILE = status(StatusCode.EndOfFile, "End of file")
+export const BAD_HANDLE = status(StatusCode.Failure, "No such handle")
+
 const refusals: Readonly<Record<Reason, Status>> = {
   NotFound: status(StatusCode.NoSuchFile, "No such file"),
   Denied: status(StatusCode.PermissionDenied, "Permission denied"),

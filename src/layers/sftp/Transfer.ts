@@ -3,11 +3,11 @@
  * moves as fast as the line allows.
  */
 import { Effect, Stream } from "effect"
+import { TRANSFER_BYTES_MAX } from "../../protocol/sftp/PacketDecoder.ts"
 import type { FileError, OpenFile } from "../../services/FileTree.ts"
 
 /** Pieces under way at once. */
 const PIECES = 32
-const PIECE_BYTES = 255 * 1024
 
 export interface TransferOptions {
   /** Where it begins. Default: 0. */
@@ -21,7 +21,7 @@ export interface TransferOptions {
 /** From the offset to the end of the file, in order. */
 export const readStream = (
   file: OpenFile,
-  { offset = 0, pieceBytes = PIECE_BYTES, pieces = PIECES }: TransferOptions = {}
+  { offset = 0, pieceBytes = TRANSFER_BYTES_MAX, pieces = PIECES }: TransferOptions = {}
 ): Stream.Stream<Uint8Array, FileError> =>
   Stream.iterate(offset, (at) => at + pieceBytes).pipe(
     Stream.mapEffect((at) => file.read(at, pieceBytes), { concurrency: pieces }),

@@ -39,11 +39,16 @@ export class FieldReader {
   }
 
   uint64(): number {
-    if (!this.#has(8)) return 0
-    this.#at += 8
-    const value = Number(this.#view.getBigUint64(this.#at - 8))
+    const value = this.uint64Rounded()
     if (!Number.isSafeInteger(value)) this.#fail("BadNumber", "a position above 2^53-1")
     return value
+  }
+
+  /** For numbers that are not positions, such as the identifier of a file system. */
+  uint64Rounded(): number {
+    if (!this.#has(8)) return 0
+    this.#at += 8
+    return Number(this.#view.getBigUint64(this.#at - 8))
   }
 
   /** A view of the packet, not a copy. */
