@@ -2,7 +2,7 @@
 import { createSocket, type Socket as UdpSocket } from "node:dgram"
 import { connect, type Socket } from "node:net"
 import { assert, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Queue, type Scope } from "effect"
+import { Deferred, Effect, Fiber, Queue } from "effect"
 import { localForward, remoteForward } from "../../../src/layers/tunnel/Forwards.ts"
 import { ReplyCode } from "../../../src/protocol/forward/ReplyCode.ts"
 import type { SocketAddress } from "../../../src/protocol/SocketAddress.ts"
@@ -21,18 +21,23 @@ const asked = (port: number, question: Uint8Array): Effect.Effect<Buffer | strin
     return Effect.sync(() => socket.destroy())
   })
 
-/** A UDP server that answers each message with `re: ` and the message. */
-const udpServer: Effect.Effect<number, never, Scope.Scope> = Effect.map(
-  Effect.acquireRelease(
-    Effect.callback<UdpSocket>((resume) => {
-      const socket = createSocket("udp4")
-      socket.on("message", (message, from) => socket.send(`re: ${message}`, from.port, from.address))
-      socket.bind(0, "127.0.0.1", () => resume(Effect.succeed(socket)))
-    }),
-    (socket) => Effect.callback<void>((resume) => void socket.close(() => resume(Effect.void)))
-  ),
-  (socket) => socket.address().port
+const udpSocket = Effect.acquireRelease(
+  Effect.callback<UdpSocket>((resume) => {
+    const socket = createSocket("udp4")
+    socket.bind(0, "127.0.0.1", () => resume(Effect.succeed(socket)))
+  }),
+  (socket) => Effect.callback<void>((resume) => void socket.close(() => resume(Effect.void)))
 )
+
+/** A UDP server that answers each message with `re: ` and the message, and knows who asked last. */
+const udpServer = Effect.map(udpSocket, (socket) => {
+  const server = { port: socket.address().port, asker: 0 }
+  socket.on("message", (message, from) => {
+    server.asker = from.port
+    socket.send(`re: ${message}`, from.port, from.address)
+  })
+  return server
+})
 
 const quiet = () => Effect.void
 const ANY: SocketAddress = { host: "127.0.0.1", port: 0 }
@@ -138,11 +143,14 @@ export const listenerCases = (provider: TransportProvider): void => {
     leavesNothing(
       Effect.gen(function* () {
         const tunnel = yield* tunnelOf(provider, { lookup: () => Effect.succeed(["127.0.0.1"]) })
-        const port = yield* udpServer
+        const server = yield* udpServer
+        const { port } = server
         const answers = yield* Queue.unbounded<string>()
-        const opened = tunnel.datagrams((from, payload) =>
-          Queue.offerUnsafe(answers, `${from.host} ${from.port === port} ${Buffer.from(payload)}`)
-        )
+        const seen: Array<string> = []
+        const opened = tunnel.datagrams((from, payload) => {
+          seen.push(`${from.host} ${from.port === port} ${Buffer.from(payload)}`)
+          Queue.offerUnsafe(answers, seen.at(-1)!)
+        })
         if (provider.name !== "memory" && provider.name !== "faulty" && !provider.name.startsWith("quic")) {
           assert.strictEqual(yield* codeOf(opened), ReplyCode.CommandNotSupported)
           return
@@ -162,10 +170,14 @@ export const listenerCases = (provider: TransportProvider): void => {
         // What is not allowed is dropped without a word; what comes after it arrives.
         yield* to("10.0.0.1", "nowhere")
         assert.strictEqual(yield* answer("127.0.0.1", "one"), "127.0.0.1 true re: one")
-        // A name is resolved there; the rules do not let names lead to loopback here.
-        yield* to("inside.example.com", "by name")
-        assert.strictEqual(yield* answer("127.0.0.1", "two"), "127.0.0.1 true re: two")
-        assert.isFalse((yield* Queue.clear(answers)).some((one) => /nowhere|name/.test(one)))
+        // A name is resolved there; the answer comes from the address that it leads to.
+        assert.strictEqual(yield* answer("inside.example.com", "two"), "127.0.0.1 true re: two")
+        // Somebody who was never written to sends to the socket of the flow.
+        const stranger = yield* udpSocket
+        stranger.send("re: strange", server.asker, "127.0.0.1")
+        const last = yield* answer("127.0.0.1", "three")
+        assert.strictEqual(last, "127.0.0.1 true re: three")
+        assert.isFalse(seen.some((one) => /nowhere|strange/.test(one)))
       }).pipe(Effect.orDie)
     )
   )

@@ -91,23 +91,25 @@ describe("forwarding for a peer", () => {
   it.live("a channel that vanishes takes an idle connection along, and the other way round", () =>
     withPolicy(
       Effect.gen(function* () {
-        const gone = yield* Deferred.make<void>()
+        const heardOut = yield* Deferred.make<void>()
         const sockets: Array<Socket> = []
+        // Hears its client out, and says nothing and does not end even then.
         const port = yield* serverOf((socket) => {
           sockets.push(socket)
-          socket.once("close", () => Deferred.doneUnsafe(gone, Effect.void))
+          socket.once("end", () => Deferred.doneUnsafe(heardOut, Effect.void))
           socket.resume()
         })
         const start = Effect.gen(function* () {
           const socket = yield* dialTarget(peer("ssh:forward:*"), { host: "127.0.0.1", port })
-          const [channel] = duplexPair()
+          const [channel, far] = duplexPair()
           const joined = yield* Effect.forkChild(joinDuplexes(channel, socket), { startImmediately: true })
-          return { channel, joined }
+          return { channel, far, joined }
         })
         const first = yield* start
+        first.far.end()
+        yield* soon("the end of its direction", Deferred.await(heardOut))
         first.channel.destroy()
         yield* soon("the end", Fiber.join(first.joined))
-        yield* soon("the connection's end", Deferred.await(gone))
         const second = yield* start
         while (sockets.length < 2) yield* turns(1)
         sockets[1]!.resetAndDestroy()
