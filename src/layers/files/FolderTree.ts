@@ -147,51 +147,48 @@ const openFile = Effect.fnUntraced(function* (
   flags: OpenFlags,
   mode = FILE_MODE
 ): Effect.fn.Return<OpenFile, FileError, Scope.Scope> {
-  const access = flags.write ? (flags.read ? O_RDWR : O_WRONLY) : O_RDONLY
-  const how = access | (flags.append ? O_APPEND : 0)
   const mustBeNew = flags.create && flags.exclusive
   for (let race = 0; race < RACES_MAX; race++) {
-    const descriptor = yield* Effect.catchIf(
-      // A link at the end is followed, as `open` does; where the name must be free, it is not.
-      mustBeNew ? createNew(walk, path, false, how, mode) : openExisting(walk, path, how),
-      ({ reason }) => flags.create && !mustBeNew && reason === "NotFound",
-      () => createNew(walk, path, true, how, mode)
-    ).pipe(
+    const opened = yield* Effect.catchIf(
+      openOnce(walk, path, flags, mode),
       // It came up after we had looked: then it is there to be opened.
-      Effect.catchIf(
-        ({ reason }) => !mustBeNew && reason === "Exists",
-        () => Effect.succeed(undefined)
-      )
+      ({ reason }) => !mustBeNew && reason === "Exists",
+      () => Effect.succeed(undefined)
     )
-    if (descriptor === undefined) continue
-    if (flags.truncate && flags.write) yield* run(path, (done) => fs.ftruncate(descriptor, 0, done))
+    if (opened === undefined) continue
+    const { descriptor, isNew } = opened
+    if (flags.truncate && flags.write && !isNew) yield* run(path, (done) => fs.ftruncate(descriptor, 0, done))
     return fileOf(descriptor, path, flags.append)
   }
   return yield* new FileError({ reason: "Io", path })
 })
 
-const createNew = (walk: Walk, path: string, follow: boolean, how: number, mode: number) =>
+/** Looks at the file without opening it, and then opens that very file; makes it where it is wanted and not there. */
+const openOnce = (walk: Walk, path: string, { append, create, exclusive, read, write }: OpenFlags, mode: number) =>
   Effect.flatMap(Effect.scope, (scope) =>
     Effect.scoped(
       Effect.gen(function* () {
-        const { name, systemPath } = yield* walk.to(path, follow)
-        if (name === undefined) return yield* new FileError({ reason: "IsDirectory", path })
-        const flags = how | O_CREAT | O_EXCL | O_NOFOLLOW
-        return yield* Scope.provide(open(path, systemPath, flags, mode & PERMISSION_BITS), scope)
-      })
-    )
-  )
-
-/** Looks at the file without opening it, and then opens that very file. */
-const openExisting = (walk: Walk, path: string, how: number) =>
-  Effect.flatMap(Effect.scope, (scope) =>
-    Effect.scoped(
-      Effect.gen(function* () {
-        const held = yield* walk.hold(yield* walk.to(path, true))
-        const stats = yield* call<fs.Stats>(path, (done) => fs.stat(held, done))
-        if (stats.isDirectory()) return yield* new FileError({ reason: "IsDirectory", path })
-        if (!stats.isFile()) return yield* new FileError({ reason: "Denied", path })
-        return yield* Scope.provide(walk.reopen(held, path, how), scope)
+        const access = write ? (read ? O_RDWR : O_WRONLY) : O_RDONLY
+        const how = access | (append ? O_APPEND : 0)
+        const mustBeNew = create && exclusive
+        // A link at the end is followed, as `open` does; where the name must be free, it is not.
+        const place = yield* walk.to(path, !mustBeNew)
+        const held = mustBeNew
+          ? undefined
+          : yield* Effect.catchIf(
+              walk.hold(place),
+              ({ reason }) => create && reason === "NotFound",
+              () => Effect.succeed(undefined)
+            )
+        if (held !== undefined) {
+          const stats = yield* call<fs.Stats>(path, (done) => fs.stat(held, done))
+          if (stats.isDirectory()) return yield* new FileError({ reason: "IsDirectory", path })
+          if (!stats.isFile()) return yield* new FileError({ reason: "Denied", path })
+          return { descriptor: yield* Scope.provide(walk.reopen(held, path, how), scope), isNew: false }
+        }
+        if (place.name === undefined) return yield* new FileError({ reason: "IsDirectory", path })
+        const making = open(path, place.systemPath, how | O_CREAT | O_EXCL | O_NOFOLLOW, mode & PERMISSION_BITS)
+        return { descriptor: yield* Scope.provide(making, scope), isNew: true }
       })
     )
   )

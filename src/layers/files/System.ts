@@ -36,6 +36,13 @@ export const open = (
     (descriptor) => Effect.ignore(run(path, (done) => fs.close(descriptor, done)))
   )
 
+/** The same for what is held to be named and not to be read: it has nothing to write out, so that its end is at once. */
+export const hold = (path: string, systemPath: string, flags: number): Effect.Effect<number, FileError, Scope.Scope> =>
+  Effect.acquireRelease(
+    call<number>(path, (done) => fs.open(systemPath, flags, done)),
+    (descriptor) => Effect.sync(() => fs.closeSync(descriptor))
+  )
+
 const reasons: Readonly<Record<string, FileError["reason"]>> = {
   ENOENT: "NotFound",
   EACCES: "Denied",

@@ -11,7 +11,7 @@ import * as fs from "node:fs"
 import { Effect, Exit, Result, Scope } from "effect"
 import { formatTreePath, isPart, PARTS_MAX, partsOf } from "../../protocol/sftp/TreePath.ts"
 import { FileError } from "../../services/FileTree.ts"
-import { call, open } from "./System.ts"
+import { call, hold, open } from "./System.ts"
 
 const { O_DIRECTORY = 0, O_NOFOLLOW = 0, O_RDONLY } = fs.constants
 /** Names a file without opening it; Linux only. */
@@ -56,7 +56,7 @@ export class Walk {
   static readonly make = (folder: string): Effect.Effect<Walk, FileError, Scope.Scope> =>
     Effect.gen(function* () {
       const rootPath = yield* call<string>("/", (done) => fs.realpath(folder, done))
-      const descriptor = yield* open("/", rootPath, holdDirectory)
+      const descriptor = yield* hold("/", rootPath, holdDirectory)
       return new Walk(rootPath, { systemPath: heldPath(descriptor, rootPath), parts: [] })
     })
 
@@ -69,7 +69,7 @@ export class Walk {
 
   /** Holds what is there, of any kind (a link too), without opening it where the system can do that; gives its path. */
   readonly hold = (place: Place): Effect.Effect<string, FileError, Scope.Scope> =>
-    Effect.map(open(place.path, place.systemPath, holdAnything), (descriptor) => heldPath(descriptor, place.systemPath))
+    Effect.map(hold(place.path, place.systemPath, holdAnything), (descriptor) => heldPath(descriptor, place.systemPath))
 
   /** Opens the very file that is held, which must not be a link. */
   readonly reopen = (held: string, path: string, flags: number): Effect.Effect<number, FileError, Scope.Scope> =>
@@ -102,18 +102,16 @@ export class Walk {
         }
         const systemPath = `${directory.systemPath}/${part}`
         const isLast = left.length === 0
+        if (!isLast && way.length > PARTS_MAX) return yield* new FileError({ reason: "BadName", path: asked })
+        const entered = isLast ? undefined : yield* enter(scope, asked, systemPath)
+        if (entered !== undefined && Result.isSuccess(entered)) {
+          way.push({ ...entered.success, parts: [...directory.parts, part] })
+          continue
+        }
         const target = isLast && !follow ? undefined : yield* linkTarget(systemPath, asked)
         if (target === undefined) {
-          if (isLast) return { directory, name: part, systemPath, path: formatTreePath([...directory.parts, part]) }
-          if (way.length > PARTS_MAX) return yield* new FileError({ reason: "BadName", path: asked })
-          const held = yield* Scope.fork(scope)
-          const descriptor = yield* Scope.provide(open(asked, systemPath, holdDirectory), held)
-          way.push({
-            systemPath: heldPath(descriptor, systemPath),
-            parts: [...directory.parts, part],
-            release: Scope.close(held, Exit.void)
-          })
-          continue
+          if (entered !== undefined) return yield* entered.failure
+          return { directory, name: part, systemPath, path: formatTreePath([...directory.parts, part]) }
         }
         links++
         if (links > LINKS_MAX) return yield* new FileError({ reason: "Loop", path: asked })
@@ -143,6 +141,19 @@ export class Walk {
     return target.startsWith(`${root}/`) ? target.slice(root.length) : undefined
   }
 }
+
+/** A directory, held; a failure that may be a link is a value, because links are followed by the walk. */
+const enter = Effect.fnUntraced(function* (scope: Scope.Scope, path: string, systemPath: string) {
+  const own = yield* Scope.fork(scope)
+  const release = Scope.close(own, Exit.void)
+  const opened = yield* Effect.result(Scope.provide(hold(path, systemPath, holdDirectory), own))
+  if (Result.isSuccess(opened)) {
+    return Result.succeed({ systemPath: heldPath(opened.success, systemPath), release })
+  }
+  yield* release
+  const { reason } = opened.failure
+  return reason === "NotDirectory" || reason === "Loop" ? Result.fail(opened.failure) : yield* opened.failure
+})
 
 /** The path under which what a descriptor holds is found whatever happens to its name. */
 const heldPath = (descriptor: number, systemPath: string): string =>
