@@ -91,6 +91,8 @@ const reach = (alpn: string): string => {
       return "alknet join INVITE"
     case "alknet/sftp":
       return "alknet sftp PEER, alknet cp FILE PEER:"
+    case "alknet/ssh":
+      return "alknet ssh PEER, or ssh with: alknet ssh-config PEER"
     case "alknet/tunnel":
       return "alknet forward -L PORT:HOST:PORT PEER, alknet socks PEER"
     default:

@@ -27,6 +27,7 @@ import { loadNode } from "./Opened.ts"
 import { openVault } from "./OpenVault.ts"
 import { advertised, plainTicket } from "./PlainTicket.ts"
 import { runningReport } from "./Running.ts"
+import { sshToServe } from "./Ssh.ts"
 import { layerPeers } from "./Stores.ts"
 import { layerTelemetry } from "./Telemetry.ts"
 import { version } from "./Version.ts"
@@ -69,7 +70,8 @@ export const serve = <A, E, R>(options: ServeOptions<A, E, R>) =>
     const { Node, NodeIdentity } = yield* loadNode
     const { anonymous, config, kind, listen, only, registry } = options
     const isolation = config["quic-isolation"]
-    const servesFiles = only === undefined || only.includes("alknet/sftp")
+    const servesSsh = only === undefined || only.includes("alknet/ssh")
+    const servesFiles = servesSsh || only.includes("alknet/sftp")
     const node = Node.layer<never, ModuleError>({
       version,
       listen,
@@ -78,6 +80,7 @@ export const serve = <A, E, R>(options: ServeOptions<A, E, R>) =>
       ...(anonymous === undefined ? {} : { anonymous }),
       ...(config.label === undefined ? {} : { label: config.label }),
       ...(servesFiles ? { files: yield* filesToServe(config) } : {}),
+      ...(servesSsh ? { ssh: yield* sshToServe(config) } : {}),
       forward: { rules: yield* rulesOf(config) },
       ...(registry === undefined ? {} : { registry })
     }).pipe(
@@ -88,7 +91,7 @@ export const serve = <A, E, R>(options: ServeOptions<A, E, R>) =>
       Layer.provide(kind === "up" ? layerTelemetry(config) : Layer.empty)
     )
     return yield* lend(options).pipe(Effect.provide(node))
-  })
+  }).pipe(Effect.scoped)
 
 /** `[forward]` of the config. */
 const rulesOf = ({ forward }: Config) =>

@@ -28,17 +28,20 @@ import * as ReadOnlyTree from "./files/ReadOnlyTree.ts"
 import * as CallHandler from "./handlers/CallHandler.ts"
 import * as JoinHandler from "./handlers/JoinHandler.ts"
 import * as SftpHandler from "./handlers/SftpHandler.ts"
+import * as SshHandler from "./handlers/SshHandler.ts"
 import * as TunnelHandler from "./handlers/TunnelHandler.ts"
 import * as NodeOperations from "./NodeOperations.ts"
 import * as OperationRegistryLayer from "./OperationRegistry.ts"
 import * as PeerStoreDiscovery from "./PeerStoreDiscovery.ts"
 import * as RouterLayer from "./Router.ts"
+import * as ShellLayer from "./Shell.ts"
+import * as SshSessionsLayer from "./SshSessions.ts"
 import * as CombinedTransport from "./transport/CombinedTransport.ts"
 import * as QuicTransport from "./transport/QuicTransport.ts"
 import * as TlsTransport from "./transport/TlsTransport.ts"
 
 /** The ALPNs that a node can serve. */
-export const ALPNS = ["alknet/call", "alknet/join", "alknet/sftp", "alknet/tunnel"] as const
+export const ALPNS = ["alknet/call", "alknet/join", "alknet/sftp", "alknet/ssh", "alknet/tunnel"] as const
 export type ServedAlpn = (typeof ALPNS)[number]
 
 export interface FilesOptions {
@@ -46,6 +49,8 @@ export interface FilesOptions {
   /** Nobody may change what is in it, whatever their scopes. Default false. */
   readonly readOnly?: boolean
 }
+
+export interface SshOptions extends SshHandler.SshHandlerOptions, Pick<ShellLayer.ShellOptions, "shell"> {}
 
 export interface NodeOptions<R = never, E = RegistryError> extends Pick<EndpointLayer.EndpointOptions, "listen"> {
   /** Of the program, told to known peers. */
@@ -60,6 +65,8 @@ export interface NodeOptions<R = never, E = RegistryError> extends Pick<Endpoint
   readonly files?: FilesOptions
   /** Where peers with `ssh:forward` scopes may connect through this node. Default: nowhere. */
   readonly forward?: ForwardPolicyLayer.ForwardPolicyOptions
+  /** How this node serves SSH, to peers with `ssh` scopes; files over it are those of `files`. Default: no SSH. */
+  readonly ssh?: SshOptions
   /** How long what is in flight may go on after the scope closed. Default 1.5 s. */
   readonly drainTimeout?: Duration.Input
   /** Operations beside those that every node has. */
@@ -83,6 +90,8 @@ export const layer = <R = never, E = RegistryError>(options: NodeOptions<R, E>) 
       return made
     })
   )
+  const files = options.files === undefined ? undefined : layerFiles(options.files)
+  const policy = ForwardPolicyLayer.layer(options.forward ?? { rules: [] })
   const handlers = Layer.mergeAll(
     CallClientLayer.layer,
     serves("alknet/call")
@@ -97,16 +106,19 @@ export const layer = <R = never, E = RegistryError>(options: NodeOptions<R, E>) 
     serves("alknet/join")
       ? JoinHandler.layer(options.label === undefined ? {} : { label: options.label })
       : Layer.empty,
-    options.files !== undefined && serves("alknet/sftp")
-      ? Layer.provide(SftpHandler.layer, layerFiles(options.files))
+    files !== undefined && serves("alknet/sftp") ? Layer.provide(SftpHandler.layer, files) : Layer.empty,
+    options.ssh !== undefined && serves("alknet/ssh")
+      ? SshHandler.layer(options.ssh).pipe(
+          Layer.provide([policy, ShellLayer.layer(options.ssh)]),
+          Layer.provide(files ?? Layer.empty)
+        )
       : Layer.empty,
-    serves("alknet/tunnel")
-      ? Layer.provide(TunnelHandler.layer(), ForwardPolicyLayer.layer(options.forward ?? { rules: [] }))
-      : Layer.empty
+    serves("alknet/tunnel") ? Layer.provide(TunnelHandler.layer(), policy) : Layer.empty
   )
   const drainTimeout = options.drainTimeout ?? "1500 millis"
   return drainFirst(drainTimeout).pipe(
     Layer.provideMerge(handlers),
+    Layer.provideMerge(SshSessionsLayer.layer),
     Layer.provideMerge(DispatcherLayer.layer),
     Layer.provideMerge(registry),
     Layer.provideMerge(

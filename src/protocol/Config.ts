@@ -13,6 +13,9 @@
  * | `forward.rules` | array of `{ allow = TARGET }` or `{ deny = TARGET }`, with `peers` and `scopes`, or of texts such as `allow *:443`; at most 256 (forward/RuleEntry.ts) | none: nobody connects through this node |
  * | `sftp.root` | absolute path of a folder of the node's user, which `alknet/sftp` and SSH show | `files` in the home |
  * | `sftp.read-only` | `true`, `false`: whether nobody may change what is in it, whatever their scopes | `false` |
+ * | `ssh.listen` | `HOST:PORT` where SSH clients come without alknet, over plain TCP | none |
+ * | `ssh.record` | `true`, `false`: whether terminal sessions are recorded into `recordings` in the home | `false` |
+ * | `ssh.shell` | absolute path of the login shell | that of the node's user |
  * | `telemetry.otlp` | `http://` or `https://` URL of a collector, without `/v1/...` | none |
  * | `telemetry.otlp-credential` | name of a sealed credential of purpose `telemetry`: lines `Header: value` | none |
  * | `telemetry.prometheus` | `HOST:PORT` where `/metrics` is served | none |
@@ -61,17 +64,21 @@ const CredentialName = Schema.String.check(
   Schema.makeFilter((text) => /^[\x21-\x7e]{1,128}$/.test(text) || "write the name of a sealed credential")
 )
 
-const FolderText = Schema.String.check(
-  Schema.makeFilter((text) => /^\/[^\0]*$/.test(text) || "write the path of a folder from / on")
-)
+const PathText = Schema.String.check(Schema.makeFilter((text) => /^\/[^\0]*$/.test(text) || "write a path from / on"))
 
 const Forward = Schema.Struct({
   rules: Schema.optionalKey(Schema.Array(ForwardRuleEntry).check(Schema.isMaxLength(FORWARD_RULES_MAX)))
 })
 
 const Sftp = Schema.Struct({
-  root: Schema.optionalKey(FolderText),
+  root: Schema.optionalKey(PathText),
   "read-only": Schema.optionalKey(Schema.Boolean)
+})
+
+const Ssh = Schema.Struct({
+  listen: Schema.optionalKey(SocketAddressText),
+  record: Schema.optionalKey(Schema.Boolean),
+  shell: Schema.optionalKey(PathText)
 })
 
 const Telemetry = Schema.Struct({
@@ -101,12 +108,13 @@ export const Config = Schema.Struct({
   "log-level": Schema.optionalKey(Schema.Literals(LOG_LEVELS)),
   forward: Schema.optionalKey(Forward),
   sftp: Schema.optionalKey(Sftp),
+  ssh: Schema.optionalKey(Ssh),
   telemetry: Schema.optionalKey(Telemetry)
 })
 export type Config = typeof Config.Type
 
 /** The keys that hold others. */
-const TABLES = ["forward", "sftp", "telemetry"] as const
+const TABLES = ["forward", "sftp", "ssh", "telemetry"] as const
 type Table = (typeof TABLES)[number]
 type InTable<T extends Table> = T extends Table ? `${T}.${keyof NonNullable<Config[T]> & string}` : never
 
@@ -125,6 +133,9 @@ export const CONFIG_KEYS: ReadonlyArray<ConfigKey> = [
   "forward.rules",
   "sftp.root",
   "sftp.read-only",
+  "ssh.listen",
+  "ssh.record",
+  "ssh.shell",
   "telemetry.otlp",
   "telemetry.otlp-credential",
   "telemetry.prometheus",
@@ -133,7 +144,7 @@ export const CONFIG_KEYS: ReadonlyArray<ConfigKey> = [
 
 const LIST_KEYS: ReadonlySet<ConfigKey> = new Set(["listen", "advertise", "only", "anonymous", "forward.rules"])
 
-const SWITCHES: ReadonlySet<ConfigKey> = new Set(["sftp.read-only"])
+const SWITCHES: ReadonlySet<ConfigKey> = new Set(["sftp.read-only", "ssh.record"])
 
 /** Whether a value of this key is an array. */
 export const isListKey = (key: ConfigKey): boolean => LIST_KEYS.has(key)
