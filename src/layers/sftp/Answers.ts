@@ -14,7 +14,7 @@ import { HANDLES_MAX, type Handles } from "./Handles.ts"
 import { longName } from "./LongName.ts"
 import { BAD_HANDLE, END_OF_FILE, refusalOf, status } from "./Statuses.ts"
 
-/** Bytes that a copy inside the tree holds. */
+/** Bytes that a copy inside the tree holds, and a hash. */
 const COPY_BYTES = 256 * 1024
 
 type Tree = FileTree["Service"]
@@ -116,6 +116,8 @@ const respond = (tree: Tree, handles: Handles, operation: Answered): Effect.Effe
     }
     case "CopyData":
       return onFile(operation.from, (source) => onFile(operation.to, (target) => copy(source, target, operation)))
+    case "Hash":
+      return onFile(operation.handle, (file) => hashOf(file, operation))
     case "Unknown":
       return Effect.succeed(refusalOf("Unsupported"))
   }
@@ -172,4 +174,21 @@ const copy = Effect.fnUntraced(function* (
     copied += bytes.length
   }
   return OK
+})
+
+const hashOf = Effect.fnUntraced(function* (
+  file: OpenFile,
+  { length, offset }: Extract<Operation, { readonly _tag: "Hash" }>
+): Effect.fn.Return<Response, FileError> {
+  const hasher = yield* Effect.promise(() => import("hash-wasm").then(({ createBLAKE3 }) => createBLAKE3()))
+  const piece = new Uint8Array(COPY_BYTES)
+  const wanted = length === 0 ? Number.POSITIVE_INFINITY : length
+  for (let hashed = 0; hashed < wanted; ) {
+    const into = piece.subarray(0, Math.min(COPY_BYTES, wanted - hashed))
+    const count = yield* file.readInto(offset + hashed, into)
+    if (count === 0) break
+    hasher.update(into.subarray(0, count))
+    hashed += count
+  }
+  return { _tag: "Hash", hash: hasher.digest("binary") }
 })

@@ -9,7 +9,7 @@
 import { Effect, type Scope } from "effect"
 import type { Attributes } from "../../protocol/sftp/Attributes.ts"
 import { TRANSFER_BYTES_MAX } from "../../protocol/sftp/PacketDecoder.ts"
-import { type Handle, OpenFlag } from "../../protocol/sftp/Request.ts"
+import { HASH_EXTENSION, type Handle, OpenFlag } from "../../protocol/sftp/Request.ts"
 import { type NameEntry, type Response, StatusCode } from "../../protocol/sftp/Response.ts"
 import type { SftpError } from "../../protocol/sftp/SftpError.ts"
 import { isPart, PART_BYTES_MAX } from "../../protocol/sftp/TreePath.ts"
@@ -41,6 +41,14 @@ export interface SftpClient extends Omit<FileTree["Service"], "open"> {
     to: RemoteFile,
     range: { readonly fromOffset: number; readonly length: number; readonly toOffset: number }
   ) => Effect.Effect<void, FileError>
+  /**
+   * BLAKE3 of a part of the file, which the other side reads; of less where the file ends. `length` 0: to the end.
+   * `Unsupported` where the server is none of ours.
+   */
+  readonly hash: (
+    file: RemoteFile,
+    range: { readonly offset: number; readonly length: number }
+  ) => Effect.Effect<Uint8Array, FileError>
 }
 
 /** Opens a session; it ends with the scope. */
@@ -175,6 +183,12 @@ const clientOf = (session: ClientSession, transferBytes: number): SftpClient => 
         "statvfs@openssh.com",
         path,
         Effect.map(ask(path, "Numbers", { _tag: "StatVfs", path }), ({ numbers }) => spaceOf(numbers))
+      ),
+    hash: ({ handle, path }, { length, offset }) =>
+      extended(
+        HASH_EXTENSION,
+        path,
+        Effect.map(ask(path, "Hash", { _tag: "Hash", handle, offset, length }), ({ hash }) => hash)
       ),
     copy: (from, to, { fromOffset, length, toOffset }) =>
       extended(

@@ -13,6 +13,8 @@
  * | 16, 18, 19, 20 | realpath, rename, readlink, symlink | path; from, to; path; target, path |
  * | 200 | extended | name, then what the extension says |
  *
+ * `blake3@alknet` asks for the BLAKE3 of a part of a file: handle, offset, length (0: to the end); 32 bytes are the answer.
+ *
  * OpenSSH's client and server send the two paths of symlink in the order target, link path, against the draft; so do we.
  */
 import type { Result } from "effect"
@@ -92,7 +94,11 @@ export type Extension =
       readonly to: Handle
       readonly toOffset: number
     }
+  /** Ours alone: BLAKE3 of a part of the file, so that a transfer can go on where it stopped. `length` 0: to the end. */
+  | { readonly _tag: "Hash"; readonly handle: Handle; readonly offset: number; readonly length: number }
   | { readonly _tag: "Unknown" }
+
+export const HASH_EXTENSION = "blake3@alknet"
 
 /** The names of extensions with the version that the server announces. */
 export const EXTENSIONS: ReadonlyArray<readonly [name: string, version: string]> = [
@@ -104,7 +110,8 @@ export const EXTENSIONS: ReadonlyArray<readonly [name: string, version: string]>
   ["lsetstat@openssh.com", "1"],
   ["limits@openssh.com", "1"],
   ["expand-path@openssh.com", "1"],
-  ["copy-data", "1"]
+  ["copy-data", "1"],
+  [HASH_EXTENSION, "1"]
 ]
 
 export type Request =
@@ -189,6 +196,8 @@ const readExtension = (name: string, fields: FieldReader): Extension => {
       const length = fields.uint64()
       return { _tag: "CopyData", from, fromOffset, length, to: fields.data(), toOffset: fields.uint64() }
     }
+    case HASH_EXTENSION:
+      return { _tag: "Hash", handle: fields.data(), offset: fields.uint64(), length: fields.uint64() }
     default:
       return { _tag: "Unknown" }
   }
@@ -264,6 +273,8 @@ export const encodeRequest = (id: number, operation: Exclude<Operation, { readon
       return extended("limits@openssh.com").packet()
     case "ExpandPath":
       return extended("expand-path@openssh.com").string(operation.path).packet()
+    case "Hash":
+      return extended(HASH_EXTENSION).data(operation.handle).uint64(operation.offset).uint64(operation.length).packet()
     case "CopyData": {
       const { from, fromOffset, length, to, toOffset } = operation
       return extended("copy-data").data(from).uint64(fromOffset).uint64(length).data(to).uint64(toOffset).packet()

@@ -9,7 +9,9 @@
  * | 103 | data | bytes |
  * | 104 | names | count, then file name, long name for people, attributes of each |
  * | 105 | attributes | attributes |
- * | 201 | extended reply | what the extension says: eleven numbers of statvfs, four of limits |
+ * | 201 | extended reply | what the extension says: eleven numbers of statvfs, four of limits, or a hash as a string |
+ *
+ * A hash is told from numbers by its length: a string of 32 bytes is 36, and numbers come in eights.
  */
 import { Result } from "effect"
 import { type Attributes, readAttributes, writeAttributes } from "./Attributes.ts"
@@ -48,6 +50,9 @@ export interface NameEntry {
   readonly attributes: Attributes
 }
 
+export const HASH_BYTES = 32
+const HASH_REPLY_BYTES = 4 + HASH_BYTES
+
 export type Response =
   | { readonly _tag: "Status"; readonly code: number; readonly message: string }
   | { readonly _tag: "Handle"; readonly handle: Handle }
@@ -55,6 +60,7 @@ export type Response =
   | { readonly _tag: "Names"; readonly names: ReadonlyArray<NameEntry> }
   | { readonly _tag: "Attributes"; readonly attributes: Attributes }
   | { readonly _tag: "Numbers"; readonly numbers: ReadonlyArray<number> }
+  | { readonly _tag: "Hash"; readonly hash: Uint8Array }
 
 export type ServerPacket =
   | { readonly _tag: "Version"; readonly version: number; readonly extensions: ReadonlyMap<string, string> }
@@ -87,6 +93,8 @@ export const encodeResponse = (id: number, response: Response): Uint8Array => {
       writeAttributes(fields, response.attributes)
       return fields.packet()
     }
+    case "Hash":
+      return start(ResponseType.Extended).data(response.hash).packet()
     case "Numbers": {
       const fields = start(ResponseType.Extended)
       for (const number of response.numbers) fields.uint64(number)
@@ -147,6 +155,7 @@ const readResponse = (type: number, fields: FieldReader): Response | undefined =
     case ResponseType.Attributes:
       return { _tag: "Attributes", attributes: readAttributes(fields) }
     case ResponseType.Extended: {
+      if (fields.left === HASH_REPLY_BYTES) return { _tag: "Hash", hash: fields.data() }
       const numbers: Array<number> = []
       while (fields.left > 0 && fields.failure === undefined) numbers.push(fields.uint64Rounded())
       return { _tag: "Numbers", numbers }

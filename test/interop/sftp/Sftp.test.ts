@@ -6,6 +6,7 @@ import { createHash, randomBytes } from "node:crypto"
 import * as fs from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
 import { openSftp } from "../../../src/layers/sftp/Client.ts"
@@ -14,6 +15,7 @@ import { readStream, writeStream } from "../../../src/layers/sftp/Transfer.ts"
 import type { OpenFlags } from "../../../src/services/FileTree.ts"
 import { EndOfStream } from "../../../src/services/Transport.ts"
 
+const OPENSSH_CLIENT = "/usr/bin/sftp"
 const OPENSSH_SERVER = "/usr/lib/openssh/sftp-server"
 const BIG_BYTES = 200 * 1024 * 1024
 const MEBIBYTE = 1024 * 1024
@@ -34,13 +36,16 @@ const folders = Effect.acquireRelease(
   ({ base }) => Effect.sync(() => fs.rmSync(base, { recursive: true, force: true }))
 )
 
-const server = join(import.meta.dirname, "StdioServer.ts")
+const server = fileURLToPath(new URL("./StdioServer.ts", import.meta.url))
 
 /** Runs a batch as `sftp -b` does; a line that begins with `-` may fail. Gives what was printed, and how it ended. */
 const sftp = (near: string, far: string, batch: ReadonlyArray<string>) =>
   Effect.callback<{ readonly code: number | null; readonly out: string; readonly error: string }>((resume) => {
     const command = `${process.execPath} --disable-warning=ExperimentalWarning ${server} ${far}`
-    const child = spawn("sftp", ["-b", "-", "-D", command], { cwd: near, env: { ...process.env, LC_ALL: "C.UTF-8" } })
+    const child = spawn(OPENSSH_CLIENT, ["-b", "-", "-D", command], {
+      cwd: near,
+      env: { ...process.env, LC_ALL: "C.UTF-8" }
+    })
     const [out, error]: [Array<Buffer>, Array<Buffer>] = [[], []]
     child.stdout.on("data", (bytes: Buffer) => out.push(bytes))
     child.stderr.on("data", (bytes: Buffer) => error.push(bytes))
@@ -207,7 +212,7 @@ describe("sftp of OpenSSH", () => {
       for (let index = 0; index < 2000; index++) fs.writeFileSync(join(near, "tree", `${index}`), `${index}`)
       const { code, error } = yield* sftp(near, far, ["put -r tree", "get -r tree back"])
       assert.strictEqual(code, 0, error)
-      execFileSync("diff", ["-r", join(near, "tree"), join(near, "back")])
+      execFileSync("/usr/bin/diff", ["-r", join(near, "tree"), join(near, "back")])
     }).pipe(Effect.scoped)
   )
 })
@@ -231,6 +236,7 @@ describe("sftp-server of OpenSSH", () => {
           assert.isTrue(back.equals(bytes.subarray(5)))
           yield* file.setAttributes({ times: { accessed: 1, modified: 2 } })
           assert.strictEqual((yield* file.stat).size, bytes.length)
+          assert.strictEqual((yield* Effect.flip(client.hash(file, { offset: 0, length: 0 }))).reason, "Unsupported")
           const copy = yield* client.open(at("copy"), writing)
           yield* client.copy(file, copy, { fromOffset: 0, length: 0, toOffset: 0 })
         })

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Stream } from "effect"
+import { blake3 } from "hash-wasm"
 import * as ReadOnlyTree from "../../../src/layers/files/ReadOnlyTree.ts"
 import { openSftp, type SftpClient } from "../../../src/layers/sftp/Client.ts"
 import { readStream, writeStream } from "../../../src/layers/sftp/Transfer.ts"
@@ -140,6 +141,29 @@ describe("the SFTP client", () => {
       )
       const copied = yield* Effect.scoped(Effect.flatMap(tree.open("/to", reading), (file) => file.read(0, 1_000_000)))
       assert.isTrue(Buffer.from(copied).equals(bytes.subarray(10)))
+    })
+  )
+
+  it.effect("the other side hashes a part of a file, to its end at most", () =>
+    Effect.gen(function* () {
+      const { client } = yield* connected
+      const bytes = pattern(700_000)
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const file = yield* client.open("/f", { ...writing, read: true })
+          yield* file.write(0, bytes)
+          for (const [offset, length, end] of [
+            [0, 0, bytes.length],
+            [5, 600_000, 600_005],
+            [600_000, 1_000_000, bytes.length],
+            [800_000, 1, 800_000]
+          ] as const) {
+            const wanted = yield* Effect.promise(() => blake3(bytes.subarray(offset, end)))
+            const found = yield* client.hash(file, { offset, length })
+            assert.strictEqual(Buffer.from(found).toString("hex"), wanted)
+          }
+        })
+      )
     })
   )
 

@@ -56,6 +56,7 @@ const operation: fc.Arbitrary<Exclude<Operation, { readonly _tag: "Unknown" }>> 
     .chain((_tag) => tagged(_tag as "Rename", { from: text, to: text })),
   tagged("SymbolicLink", { target: text, path: text }),
   tagged("Limits", {}),
+  tagged("Hash", { handle, offset: uint64, length: uint64 }),
   tagged("CopyData", { from: handle, fromOffset: uint64, length: uint64, to: handle, toOffset: uint64 })
 )
 const response: fc.Arbitrary<Response> = fc.oneof(
@@ -64,6 +65,7 @@ const response: fc.Arbitrary<Response> = fc.oneof(
   tagged("Data", { data: bytes }),
   tagged("Names", { names: fc.array(fc.record({ name: text, longName: text, attributes }), { maxLength: 5 }) }),
   tagged("Attributes", { attributes }),
+  tagged("Hash", { hash: fc.uint8Array({ minLength: 32, maxLength: 32 }) }),
   tagged("Numbers", { numbers: fc.array(uint64, { maxLength: 11 }) })
 )
 
