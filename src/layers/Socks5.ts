@@ -23,7 +23,7 @@ import {
 } from "../protocol/socks/Socks5.ts"
 import type { TransportError } from "../services/Transport.ts"
 import { type DuplexStream, fromDuplex } from "./forward/DuplexStream.ts"
-import { joinEnd } from "./forward/Join.ts"
+import { joinStreams } from "./forward/Join.ts"
 import { type Arrival, listening } from "./forward/Listening.ts"
 import { associate } from "./socks/Association.ts"
 import type { Tunnel, TunnelError } from "./tunnel/TunnelClient.ts"
@@ -69,7 +69,7 @@ const converse = ({ socket }: Arrival, options: Socks5Options) =>
         ? Effect.gen(function* () {
             const stream = yield* options.tunnel.connect({ _tag: "Host", address: target })
             yield* end.write(encodeReply(ReplyCode.Succeeded))
-            yield* joinEnd(stream, end)
+            yield* joinStreams(stream, end)
           })
         : associate(options.tunnel, socket, end, target.port)
     yield* Effect.catch(Effect.scoped(served), (error) =>

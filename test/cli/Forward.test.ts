@@ -2,6 +2,7 @@
 import { execFile } from "node:child_process"
 import { writeFileSync } from "node:fs"
 import { createServer } from "node:http"
+import { connect } from "node:net"
 import { join } from "node:path"
 import { assert, layer } from "@effect/vitest"
 import { Context, Effect, Layer, type Scope } from "effect"
@@ -69,12 +70,12 @@ const arrange = Effect.gen(function* () {
   const behind = yield* web("behind")
   const here = yield* web("here")
   yield* alknet(["--home", a, "config", "set", "forward.rules", "deny *:25", `allow 127.0.0.1:${behind}`])
-  yield* startNode(a)
+  const far = yield* startNode(a, ["--log-level", "trace"])
   const scopes = [`ssh:forward:127.0.0.1:${behind}`, "ssh:forward:127.0.0.1:25", "ssh:listen:127.0.0.1:0"]
   const invite = ["--home", a, "invite", ...scopes.flatMap((scope) => ["--scope", scope]), "--json"]
   const { ticket } = JSON.parse((yield* alknet(invite)).stdout)
   yield* alknet(["--home", b, "join", ticket, "--name", "a", "--json"])
-  return { folder, a, b, behind, here }
+  return { folder, a, b, behind, far, here }
 })
 
 class Pair extends Context.Service<Pair, Effect.Success<typeof arrange>>()("test/ForwardPair") {
@@ -141,6 +142,65 @@ layer(Pair.layer, { excludeTestServices: true, timeout: PATIENT })("forwarding o
         writeFileSync(join(folder, "plain"), "me:x")
         const shown = ["--home", b, "socks", "a", "--login-file", join(folder, "plain"), "--json"]
         assert.strictEqual((yield* alknet(shown)).code, 1)
+      }),
+    PATIENT
+  )
+
+  it.effect(
+    "the log of the peer names no destination, at any level",
+    () =>
+      Effect.gen(function* () {
+        const { b, behind, far } = yield* Pair
+        const { listen } = yield* ready(["--home", b, "socks", "a", "--listen", "127.0.0.1:0"])
+        const proxy = ["--proxy", `socks5h://${listen}`]
+        assert.strictEqual(yield* curl(...proxy, `http://127.0.0.1:${behind}/z`), "behind /z")
+        assert.strictEqual(yield* curl(...proxy, "http://hidden-name.example/"), "")
+        assert.include(far.stderr(), "alpn=alknet/tunnel")
+        assert.notInclude(far.stderr(), "hidden-name")
+        assert.notMatch(far.stderr(), new RegExp(`127\\.0\\.0\\.1\\S{0,3}${behind}`))
+      }).pipe(Effect.scoped),
+    PATIENT
+  )
+
+  it.effect(
+    "both go through the endpoint of a running node of the same home",
+    () =>
+      Effect.gen(function* () {
+        const { b, behind, here } = yield* Pair
+        const node = yield* startNode(b)
+        assert.include(node.ready.alpns, "alknet/tunnel")
+        const [local, remote] = [`0:127.0.0.1:${behind}`, `0:127.0.0.1:${here}`]
+        const { forwards } = yield* ready(["--home", b, "forward", "-L", local, "-R", remote, "a"])
+        assert.strictEqual(yield* curl(`http://${forwards[0].listen}/b`), "behind /b")
+        assert.strictEqual(yield* curl(`http://${forwards[1].listen}/c`), "here /c")
+        const { listen } = yield* ready(["--home", b, "socks", "a", "--listen", "127.0.0.1:0"])
+        assert.strictEqual(yield* curl("--proxy", `socks5h://${listen}`, `http://127.0.0.1:${behind}/d`), "behind /d")
+      }).pipe(Effect.scoped),
+    PATIENT
+  )
+
+  it.effect(
+    "SSH-I12 kill -9 of the using side leaves no listener at the other",
+    () =>
+      Effect.gen(function* () {
+        const { b, here } = yield* Pair
+        const child = spawnAlknet(["--home", b, "forward", "-R", `0:127.0.0.1:${here}`, "a", "--json"])
+        const line = yield* Effect.callback<string>((resume) => {
+          child.stdout?.once("data", (bytes) => resume(Effect.succeed(String(bytes))))
+        })
+        const url = `http://${JSON.parse(line).forwards[0].listen}/`
+        assert.strictEqual(yield* curl(url), "here /")
+        child.kill("SIGKILL")
+        // The listener goes when the connection is known to be gone: after its idle time.
+        const port = Number(new URL(url).port)
+        const refused = Effect.callback<boolean>((resume) => {
+          const socket = connect({ host: "127.0.0.1", port }, () => {
+            socket.destroy()
+            resume(Effect.succeed(false))
+          })
+          socket.on("error", () => resume(Effect.succeed(true)))
+        })
+        yield* Effect.repeat(Effect.delay(refused, "250 millis"), { until: (isGone) => isGone })
       }),
     PATIENT
   )
