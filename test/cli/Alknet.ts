@@ -8,7 +8,7 @@ import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { Effect, type Scope } from "effect"
 
-const PROGRAM = fileURLToPath(new URL("../../bin/alknet", import.meta.url))
+export const PROGRAM = fileURLToPath(new URL("../../bin/alknet", import.meta.url))
 
 /** What no test should come near; a command that takes longer hangs. */
 const PATIENCE_MILLIS = 60_000
