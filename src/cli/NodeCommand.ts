@@ -51,7 +51,7 @@ export const runNode = <A, E, R, E2, R2>(
       kind: "up" as const,
       listen,
       only: yield* alpns(flags.only, config.only),
-      anonymous: yield* alpns(flags.anonymous, config.anonymous),
+      anonymous: yield* publicAlpns(flags.anonymous, config.anonymous),
       config,
       ...(yield* service)
     }
@@ -121,6 +121,17 @@ const alpns = Effect.fnUntraced(function* (
         )
       : Effect.succeed(found)
   })
+})
+
+/** What needs a scope is never open to strangers: who asks for that is told so. */
+const publicAlpns = Effect.fnUntraced(function* (...wanted: Parameters<typeof alpns>) {
+  const found = yield* alpns(...wanted)
+  const {
+    Node: { PUBLIC_ALPNS }
+  } = yield* loadNode
+  const closed = found?.find((alpn) => !PUBLIC_ALPNS.includes(alpn))
+  if (closed !== undefined) return yield* wrongUsage(`${closed} is never served to strangers`, "give peers its scope")
+  return found
 })
 
 const listenAt = (texts: ReadonlyArray<string>) =>

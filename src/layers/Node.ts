@@ -43,6 +43,8 @@ import * as TlsTransport from "./transport/TlsTransport.ts"
 /** The ALPNs that a node can serve. */
 export const ALPNS = ["alknet/call", "alknet/join", "alknet/sftp", "alknet/ssh", "alknet/tunnel"] as const
 export type ServedAlpn = (typeof ALPNS)[number]
+/** Those of them that may be open to strangers; the others need a scope. */
+export const PUBLIC_ALPNS: ReadonlyArray<ServedAlpn> = ["alknet/call", "alknet/join"]
 
 export interface FilesOptions {
   readonly root: string

@@ -68,6 +68,18 @@ it.live(
 )
 
 it.live(
+  "files are never open to strangers",
+  () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const ran = yield* alknet(["--home", folder, "up", "--json", "--anonymous", "sftp"])
+      assert.strictEqual(ran.code, 2)
+      assert.deepInclude(errorOf(ran), { message: "alknet/sftp is never served to strangers" })
+    }).pipe(Effect.scoped),
+  PATIENT
+)
+
+it.live(
   "a folder that is not there is an error before the node listens",
   () =>
     Effect.gen(function* () {
