@@ -5,6 +5,7 @@
  * over when the Duplex has passed the bytes on. Half-close is kept where the Duplex was made with `allowHalfOpen`. TCP cannot
  * abandon one direction alone: `reset` ends both.
  */
+import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { Effect, Exit, type Scope } from "effect"
 import { type BiStream, type ConnectionClosed, EndOfStream, StreamReset } from "../../services/Transport.ts"
@@ -82,10 +83,11 @@ export class DuplexStream implements BiStream {
 
   readonly reset = (_code: number): Effect.Effect<void> =>
     Effect.sync(() => {
-      const duplex: Duplex & { readonly resetAndDestroy?: () => void } = this.#duplex
+      const duplex = this.#duplex
       if (duplex.destroyed || duplex.writableFinished) return
-      if (duplex.resetAndDestroy === undefined) duplex.destroy()
-      else duplex.resetAndDestroy()
+      // Only TCP has a reset; a Unix socket refuses to.
+      if (duplex instanceof Socket && duplex.remoteAddress !== undefined) duplex.resetAndDestroy()
+      else duplex.destroy()
     })
 
   readonly stop = (_code: number): Effect.Effect<void> =>

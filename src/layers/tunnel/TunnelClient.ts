@@ -28,7 +28,7 @@ import { type Framed, makeFramed } from "./Framed.ts"
 const ANSWER_WITHIN = Duration.seconds(20)
 
 /** How long the last bytes of a connection that was for one stream may take to get out. */
-const LINGER = Duration.seconds(5)
+const LINGER = Duration.seconds(2)
 
 /** The other side said no, or what it said made no sense. */
 export class TunnelRefused extends Schema.TaggedError<TunnelRefused>()("TunnelRefused", { code: Schema.Finite }) {
@@ -123,7 +123,7 @@ export const makeTunnel = (target: DialTarget): Effect.Effect<Tunnel, DialError,
           (Exit.isSuccess(exit)
             ? Effect.andThen(Effect.ignore(stream.finish), stream.stop(0))
             : Effect.andThen(stream.reset(0), stream.stop(0))
-          ).pipe(Effect.andThen(dialed.connection.multiStream ? Effect.void : leave(dialed, exit)))
+          ).pipe(Effect.andThen(dialed.connection.multiStream ? Effect.void : leave(dialed)))
       )
     const open = Effect.suspend(() => Effect.flatMap(available, openOn)).pipe(
       // It went between being asked for and being used.
@@ -193,8 +193,6 @@ const answered = (framed: Framed): Effect.Effect<TunnelAnswer, TunnelError> =>
     )
   )
 
-/** A close may overtake what is unsent: where both sides have finished, the connection ends by itself. */
-const leave = ({ connection, scope }: Shared, exit: Exit.Exit<unknown, unknown>) =>
-  (Exit.isSuccess(exit) ? Effect.timeoutOption(connection.closed, LINGER) : Effect.void).pipe(
-    Effect.andThen(Scope.close(scope, Exit.void))
-  )
+/** A close may overtake what is unsent, also a reset: where both sides are through, the connection ends by itself. */
+const leave = ({ connection, scope }: Shared): Effect.Effect<void> =>
+  Effect.andThen(Effect.timeoutOption(connection.closed, LINGER), Scope.close(scope, Exit.void))

@@ -138,6 +138,9 @@ describe("forwarding for a peer", () => {
             const bound = yield* listenForward(who, { host: "localhost", port: 0 }, hello)
             yield* listenSocketForward(who, `${folder}//x/../forward.sock`, hello)
             assert.strictEqual(statSync(path).mode & 0o777, 0o600)
+            const broken = yield* fromDuplex(yield* opened({ path }))
+            yield* broken.reset(0)
+            assert.strictEqual((yield* Effect.flip(broken.read))._tag, "StreamReset")
             for (const at of [bound, { path }]) {
               const end = yield* fromDuplex(yield* opened(at))
               assert.strictEqual((yield* soon("hello", readAll(end))).toString(), "hello")
