@@ -19,6 +19,7 @@ import type { ModuleError } from "../services/ModuleError.ts"
 import type { OperationGroup } from "../services/OperationGroup.ts"
 import type { OperationRegistry } from "../services/OperationRegistry.ts"
 import type { PeerStore } from "../services/PeerStore.ts"
+import { SshSessions } from "../services/SshSessions.ts"
 import { dialableAddresses } from "./Addresses.ts"
 import { failed } from "./Failure.ts"
 import { filesToServe } from "./Files.ts"
@@ -104,6 +105,7 @@ const lend = <A, E, R>({ config, kind, ready }: ServeOptions<A, E, R>) =>
     const home = yield* Home
     const endpoint = yield* Endpoint
     const services = yield* Effect.context<Identity | PeerStore>()
+    const sessions = yield* SshSessions
     const stopped = yield* Deferred.make<void>()
     const addresses = dialableAddresses(endpoint.addresses)
     const known = advertised(config, addresses)
@@ -120,6 +122,7 @@ const lend = <A, E, R>({ config, kind, ready }: ServeOptions<A, E, R>) =>
       path: home.controlSocket,
       report,
       stop: Effect.asVoid(Deferred.succeed(stopped, undefined)),
+      endSession: sessions.end,
       invite: ({ audience, lifeSeconds, scopes }) =>
         Effect.gen(function* () {
           const holder = audience === undefined ? undefined : yield* Effect.fromResult(nodeIdFromText(audience))

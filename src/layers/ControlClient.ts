@@ -78,6 +78,10 @@ export const layerControl = (path: string): Layer.Layer<Control> =>
             const invited = yield* decoded(path, InvitedAnswer, answer["invited"])
             return { ticket: Redacted.make(invited.ticket, { label: "ticket" }), expiresAt: invited.expiresAt }
           })
+        ),
+      endSession: (session) =>
+        Effect.scoped(
+          Effect.asVoid(Effect.mapError(ask(path, { v: 1, do: "end-session", session }), onlyControl(path)))
         )
     })
   )

@@ -1,18 +1,20 @@
 /**
  * What a running node tells over its control socket: made of its endpoint, router and peers at the moment of asking.
  */
-import { Effect } from "effect"
+import { Effect, Option } from "effect"
 import { fingerprintOfNode } from "../protocol/identity/Fingerprint.ts"
 import { formatSocketAddress } from "../protocol/SocketAddress.ts"
 import {
   CONNECTIONS_REPORTED_MAX,
   type ConnectionReport,
   type NodeReport,
+  SESSIONS_REPORTED_MAX,
   type ServedAlpn
 } from "../services/Control.ts"
 import { Endpoint, type LiveConnection } from "../services/Endpoint.ts"
 import { Identity } from "../services/Identity.ts"
 import { type Access, type Registration, Router } from "../services/Router.ts"
+import { SshSessions } from "../services/SshSessions.ts"
 
 /** What only the program knows. */
 export type ReportFacts = Pick<NodeReport, "kind" | "version" | "startedAt" | "addresses" | "ticket">
@@ -42,7 +44,7 @@ const connectionReport = Effect.fnUntraced(function* (
   }
 })
 
-/** A report each time it is run. */
+/** A report each time it is run; with the SSH sessions of the environment, where it has a list of them. */
 export const makeReport = (
   facts: ReportFacts
 ): Effect.Effect<Effect.Effect<NodeReport>, never, Endpoint | Identity | Router> =>
@@ -50,9 +52,14 @@ export const makeReport = (
     const endpoint = yield* Endpoint
     const identity = yield* Identity
     const router = yield* Router
+    const list = Option.match(yield* Effect.serviceOption(SshSessions), {
+      onNone: () => Effect.succeed([]),
+      onSome: (sessions) => sessions.list
+    })
     return Effect.gen(function* () {
       const connections = yield* endpoint.connections
       const shown = connections.slice(0, CONNECTIONS_REPORTED_MAX)
+      const sessions = yield* list
       return {
         ...facts,
         pid: process.pid,
@@ -61,7 +68,9 @@ export const makeReport = (
         serves: (yield* router.registrations).map(servedAlpn),
         memoryBytes: process.memoryUsage.rss(),
         connections: yield* Effect.forEach(shown, (connection) => connectionReport(connection, identity)),
-        connectionCount: connections.length
+        connectionCount: connections.length,
+        sessions: sessions.slice(0, SESSIONS_REPORTED_MAX),
+        sessionCount: sessions.length
       }
     })
   })

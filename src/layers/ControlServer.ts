@@ -48,6 +48,8 @@ export interface ControlServerOptions {
   /** Ends the process; runs after the answer was sent. */
   readonly stop: Effect.Effect<void>
   readonly invite: (request: InviteRequest) => Effect.Effect<Invited, ControlError>
+  /** False: there is no such session. Default: there is none. */
+  readonly endSession?: (id: string) => Effect.Effect<boolean>
 }
 
 interface Parked {
@@ -197,6 +199,11 @@ const makeServer = Effect.fnUntraced(function* (options: ControlServerOptions, e
         const invited = yield* options.invite(asked.invite)
         const { expiresAt } = invited
         return yield* pipe.sendMessage({ ok: true, invited: { ticket: Redacted.value(invited.ticket), expiresAt } })
+      }
+      case "end-session": {
+        const ended = options.endSession === undefined ? false : yield* options.endSession(asked.session)
+        if (!ended) return yield* refuse("there is no such session; see alknet status")
+        return yield* pipe.sendMessage({ ok: true })
       }
       case "dial":
         return yield* dial(pipe, yield* targetOf(asked), yield* alpnOf(asked.alpn))

@@ -24,6 +24,7 @@
  * | `{"v":1,"do":"status"}` | `{"ok":true,"status":{…}}` | the server closes |
  * | `{"v":1,"do":"stop"}` | `{"ok":true}` | the server closes, the process ends |
  * | `{"v":1,"do":"invite","invite":{…}}` | `{"ok":true,"invited":{…}}` | the server closes |
+ * | `{"v":1,"do":"end-session","session":"s1"}` | `{"ok":true}` | the server closes |
  * | `{"v":1,"do":"open","nodeId","addresses","alpn"}` | `{"ok":true,"id":7}` | stream frames, on a pooled connection |
  * | `{"v":1,"do":"dial","nodeId","addresses","alpn"}` | `{"ok":true,"connection":TOKEN,…}` | events, until either side ends it |
  * | `{"v":1,"do":"stream","connection":TOKEN}` | as `open` | stream frames, on a connection that was dialed |
@@ -201,6 +202,7 @@ export const ControlRequest = Schema.Union([
   Schema.Struct({ v: Schema.Literal(1), do: Schema.Literal("status") }),
   Schema.Struct({ v: Schema.Literal(1), do: Schema.Literal("stop") }),
   Schema.Struct({ v: Schema.Literal(1), do: Schema.Literal("invite"), invite: InviteRequest }),
+  Schema.Struct({ v: Schema.Literal(1), do: Schema.Literal("end-session"), session: Text }),
   Schema.Struct({ v: Schema.Literal(1), do: Schema.Literal("open"), ...Target }),
   Schema.Struct({ v: Schema.Literal(1), do: Schema.Literal("dial"), ...Target }),
   Schema.Struct({ v: Schema.Literal(1), do: Schema.Literal("stream"), connection: Text }),

@@ -6,6 +6,7 @@
  */
 import { Context, type Effect, type Redacted, Schema } from "effect"
 import type { InviteRequest } from "../protocol/Control.ts"
+import { SshSession } from "./SshSessions.ts"
 
 /** One live connection of the running node. */
 export const ConnectionReport = Schema.Struct({
@@ -46,12 +47,16 @@ export const NodeReport = Schema.Struct({
   memoryBytes: Schema.Finite,
   /** At most `CONNECTIONS_REPORTED_MAX`, the oldest first. */
   connections: Schema.Array(ConnectionReport),
-  connectionCount: Schema.Int
+  connectionCount: Schema.Int,
+  /** Those who are logged in over SSH; at most `SESSIONS_REPORTED_MAX`, the oldest first. */
+  sessions: Schema.optionalKey(Schema.Array(SshSession)),
+  sessionCount: Schema.optionalKey(Schema.Int)
 })
 export type NodeReport = typeof NodeReport.Type
 
 /** As many as fit into one answer. */
 export const CONNECTIONS_REPORTED_MAX = 128
+export const SESSIONS_REPORTED_MAX = 64
 
 export class ControlError extends Schema.TaggedError<ControlError>()("ControlError", {
   /**
@@ -90,5 +95,7 @@ export class Control extends Context.Service<
     /** Asks the process to end. Completes when it has agreed. */
     readonly stop: Effect.Effect<void, ControlError>
     readonly invite: (request: InviteRequest) => Effect.Effect<Invited, ControlError>
+    /** Ends an SSH session of the report; `Refused` where there is none of this id. */
+    readonly endSession: (id: string) => Effect.Effect<void, ControlError>
   }
 >()("alknet/Control") {}

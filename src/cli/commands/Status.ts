@@ -1,8 +1,8 @@
 /**
  * `alknet status`: what the running node does now.
  */
-import { Clock, Effect } from "effect"
-import { Command } from "effect/cli"
+import { Clock, Effect, Option } from "effect"
+import { Command, Flag } from "effect/cli"
 import { Control, type NodeReport } from "../../services/Control.ts"
 import { Output } from "../Output.ts"
 import { printable } from "../Printable.ts"
@@ -32,10 +32,22 @@ const ratesOf = (before: NodeReport, after: NodeReport, seconds: number): Readon
 
 export const status = Command.make(
   "status",
-  { full: fullFlag },
-  Effect.fn(function* ({ full }) {
+  {
+    full: fullFlag,
+    end: Flag.String("end").pipe(
+      Flag.withMetavar("<session>"),
+      Flag.withDescription("End this SSH session, named as it is listed"),
+      Flag.optional
+    )
+  },
+  Effect.fn(function* ({ end, full }) {
     const output = yield* Output
     const control = yield* Control
+    if (Option.isSome(end)) {
+      yield* control.endSession(end.value)
+      yield* output.answer({ ended: end.value }, [])
+      return yield* output.note(`session ${printable(end.value)} is ended`)
+    }
     const before = yield* control.report
     const started = yield* Clock.currentTimeMillis
     const report =
@@ -63,6 +75,17 @@ export const status = Command.make(
       `${formatBytes(one.bytesSent)} (${formatBytes(one.sentPerSecond)}/s)`
     ])
     const columns = ["PEER", "ALPN", "HOW", "SINCE", "RTT", "IN", "OUT"].map((title) => ({ title }))
+    const { sessionCount = 0, sessions = [] } = report
+    const sessionRows = sessions.map((one) => [
+      one.id,
+      one.peer,
+      one.kind === "exec" ? printable(one.command ?? "") : one.kind,
+      formatSpan(now - one.since),
+      formatBytes(one.bytesReceived),
+      formatBytes(one.bytesSent),
+      one.isRecorded ? "recorded" : ""
+    ])
+    const sessionColumns = ["SESSION", "PEER", "RUNS", "SINCE", "IN", "OUT", ""].map((title) => ({ title }))
     yield* output.answer({ ...report, connections, uptimeSeconds }, [
       `node id      ${report.nodeId}`,
       `process      ${report.pid}, ${report.kind === "up" ? "serving" : "unlocked, not serving"}, version ${report.version}`,
@@ -73,10 +96,16 @@ export const status = Command.make(
         ({ access, alpn, description }) => `serves       ${alpn} (${access}): ${printable(description)}`
       ),
       `connections  ${report.connectionCount}`,
-      ...(rows.length === 0 ? [] : ["", ...tableLines(columns, rows, output.width)])
+      ...(rows.length === 0 ? [] : ["", ...tableLines(columns, rows, output.width)]),
+      ...(sessionCount === 0
+        ? []
+        : ["", `ssh sessions ${sessionCount}`, "", ...tableLines(sessionColumns, sessionRows, output.width)])
     ])
   }, Effect.provide(layerRunning))
 ).pipe(
   Command.withDescription("Show what the running node does now"),
-  Command.withExamples([{ command: "alknet status --json", description: "for a program" }])
+  Command.withExamples([
+    { command: "alknet status --json", description: "for a program" },
+    { command: "alknet status --end s3", description: "to end what a peer runs here over SSH" }
+  ])
 )
