@@ -127,7 +127,7 @@ const framed = (workers: number): Workload => ({
 
 const bulk = withClient(async (client, { cpu }, { bulkBytes }) => {
   const upload = of(client.upload)
-  await upload(Math.min(8 << 20, bulkBytes))
+  await upload(bulkBytes >> 4)
   const cpuBefore = await cpu()
   const start = now()
   const counted = await upload(bulkBytes)
