@@ -6,8 +6,11 @@
  * their number a second (GuardedTracer) and by the batches under way.
  */
 import { Clock, ConfigProvider, Duration, Effect, Layer, Redacted, Tracer } from "effect"
-import { FetchHttpClient } from "effect/http"
-import { OtlpExporter, OtlpMetrics, OtlpSerialization, OtlpTracer } from "effect/observability"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as OtlpExporter from "effect/observability/OtlpExporter"
+import * as OtlpMetrics from "effect/observability/OtlpMetrics"
+import * as OtlpSerialization from "effect/observability/OtlpSerialization"
+import * as OtlpTracer from "effect/observability/OtlpTracer"
 import { guardedTracer } from "./GuardedTracer.ts"
 
 /** How long the collector may take for a batch. */
