@@ -42,8 +42,8 @@ export class CallSocket extends NodeWS.WebSocket {
 
 export interface Parts {
   readonly socket: CallSocket
-  /** What is below the WebSocket, where one knows it: then a message above the limit is refused while it comes. */
-  readonly below?: Duplex
+  /** What is below the WebSocket. */
+  readonly below: Duplex
   readonly info: ConnectionInfo
   readonly identity: Effect.Effect<Principal | undefined>
 }
@@ -54,7 +54,7 @@ export class WebSocketCarrier implements MessageCarrier {
   readonly receive: Effect.Effect<Uint8Array | string, ConnectionClosed>
   readonly closed: Effect.Effect<CloseReason>
   readonly #socket: CallSocket
-  readonly #below: Duplex | undefined
+  readonly #below: Duplex
   readonly #messages: Waitable<Uint8Array | string, ConnectionClosed>
   readonly #room: Waitable<void, ConnectionClosed>
   readonly #closed = Deferred.makeUnsafe<CloseReason>()
@@ -63,6 +63,8 @@ export class WebSocketCarrier implements MessageCarrier {
   #queuedBytes = 0
   #end: ConnectionClosed | undefined = undefined
   #limit = MAX_BODY_BYTES
+  #isGathering = false
+  #isWaking = false
   /** Bytes that were sent since a writer had to wait for a turn of the event loop. */
   #turnBytes = 0
   /** Bytes that came since a message was complete. */
@@ -92,12 +94,13 @@ export class WebSocketCarrier implements MessageCarrier {
       this.#ended({ by, ...read, reason: reason.toString("utf8") })
       Deferred.doneUnsafe(this.#gone, Exit.void)
     })
-    below?.on("data", this.#meter)
+    below.on("data", this.#meter)
   }
 
   readonly send = (message: Uint8Array): Effect.Effect<void, ConnectionClosed> =>
     Effect.suspend(() => {
       if (this.#end !== undefined) return Effect.fail(this.#end)
+      this.#gather()
       this.#socket.send(message, this.#sent)
       this.#count(message.length + MESSAGE_COST_BYTES)
       return this.#hasRoom ? Effect.void : this.#room.effect
@@ -121,13 +124,24 @@ export class WebSocketCarrier implements MessageCarrier {
   readonly limit = (bytes: number): void => {
     this.#limit = bytes
     // Up to here the socket counts by itself.
-    if (bytes >= MAX_BODY_BYTES) this.#below?.off("data", this.#meter)
+    if (bytes >= MAX_BODY_BYTES) this.#below.off("data", this.#meter)
   }
 
   readonly #sent = (): void => this.#room.wake()
 
   get #hasRoom(): boolean {
     return this.#turnBytes <= WRITE_AHEAD_BYTES && this.#socket.bufferedAmount <= WRITE_AHEAD_BYTES
+  }
+
+  /** Messages that become ready in one go leave in one write. */
+  #gather(): void {
+    if (this.#isGathering) return
+    this.#isGathering = true
+    this.#below.cork()
+    queueMicrotask(() => {
+      this.#isGathering = false
+      this.#below.uncork()
+    })
   }
 
   /** The system takes megabytes at once: a writer that never waits would keep us from reading, aborts above all. */
@@ -146,7 +160,15 @@ export class WebSocketCarrier implements MessageCarrier {
     if (this.#end !== undefined) return
     this.#queue.push(message)
     this.#queuedBytes += message.length + MESSAGE_COST_BYTES
-    if (!this.#messages.isAwaited && this.#queuedBytes >= READ_AHEAD_BYTES) this.#socket.pause()
+    if (this.#queuedBytes >= READ_AHEAD_BYTES && !this.#socket.isPaused) this.#socket.pause()
+    if (!this.#messages.isAwaited || this.#isWaking) return
+    this.#isWaking = true
+    queueMicrotask(this.#wake)
+  }
+
+  /** Once for all messages of a chunk. */
+  readonly #wake = (): void => {
+    this.#isWaking = false
     this.#messages.wake()
   }
 
@@ -165,9 +187,9 @@ export class WebSocketCarrier implements MessageCarrier {
     if (this.#unfinishedBytes <= this.#limit + FRAMING_BYTES_MAX) return
     this.#refused(MessageClose.TooLarge.reason)
     // What still comes of it is not even looked at; the end goes out behind the close.
-    this.#below?.removeAllListeners("data").resume()
+    this.#below.removeAllListeners("data").resume()
     this.#socket.close(MessageClose.TooLarge.code)
-    this.#below?.end()
+    this.#below.end()
   }
 
   #failed(error: Error): void {

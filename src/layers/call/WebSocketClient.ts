@@ -61,16 +61,18 @@ const connect = (text: string, options: Options): Effect.Effect<MessageCarrier, 
       response.destroy()
     })
     socket.on("error", failed)
-    socket.once("open", () => {
-      const info = {
-        id: `websocket-${++connections}`,
-        side: "dialed",
-        carrier: "websocket",
-        remoteAddress: { host: url.hostname.replace(/^\[|\]$/g, ""), port: portOf(url) }
-      } as const
-      const carrier = new WebSocketCarrier({ socket, info, identity: identity ?? Effect.succeed(undefined) })
-      socket.off("error", failed)
-      resume(Effect.succeed(carrier))
+    socket.once("upgrade", ({ socket: below }) => {
+      socket.once("open", () => {
+        const info = {
+          id: `websocket-${++connections}`,
+          side: "dialed",
+          carrier: "websocket",
+          remoteAddress: { host: url.hostname.replace(/^\[|\]$/g, ""), port: portOf(url) }
+        } as const
+        const carrier = new WebSocketCarrier({ socket, below, info, identity: identity ?? Effect.succeed(undefined) })
+        socket.off("error", failed)
+        resume(Effect.succeed(carrier))
+      })
     })
     return Effect.sync(() => socket.terminate())
   })
