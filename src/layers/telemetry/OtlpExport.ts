@@ -19,8 +19,8 @@ const ANSWER_WITHIN_MILLIS = 5000
 /** Batches under way to one URL. A batch has at most 1,000 spans. */
 const BATCHES_MAX = 4
 
-/** What is left may take this long when the node ends. */
-const FLUSH_WITHIN = Duration.millis(400)
+/** What is left may take this long when the node ends, for spans and for metrics. */
+const FLUSH_WITHIN = Duration.millis(250)
 
 export interface OtlpOptions {
   /** `http://127.0.0.1:4318`: without `/v1/...`. */
