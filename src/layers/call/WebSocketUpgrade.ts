@@ -20,6 +20,7 @@ import { CALL_SUBPROTOCOL, isOriginAllowed, subprotocolsOf, tokenOf } from "../.
 import { nameOfCredential } from "../../protocol/identity/Credential.ts"
 import { scopesMatch } from "../../protocol/identity/Scope.ts"
 import { AuditLog } from "../../services/AuditLog.ts"
+import { CallLimits } from "../../services/CallLimits.ts"
 import { Dispatcher, type MessageCarrier } from "../../services/Dispatcher.ts"
 import { Identity, type Principal } from "../../services/Identity.ts"
 import type { ConnectionInfo, RemoteFilter } from "../../services/RemoteFilter.ts"
@@ -77,6 +78,9 @@ export const accept = (
     ({ carrier }) => carrier.close(GOING_AWAY, "")
   ).pipe(
     Effect.tap(({ carrier, isStillWelcome }) => Effect.forkScoped(closeWhenUnknown(carrier, isStillWelcome))),
+    Effect.tap(({ carrier }) =>
+      Effect.flatMap(CallLimits, ({ frameStall }) => Effect.forkScoped(carrier.endStalled(frameStall)))
+    ),
     Effect.map(({ carrier }) => carrier)
   )
 

@@ -246,6 +246,33 @@ describe("a carrier", () => {
       )
   )
 
+  it.effect("CALL-015 a message that stops for 30 s ends the session, one that goes on does not", () =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const { logs, port } = yield* websocketNode({ groups: [operations().group] })
+        const { chunk, closed, socket } = yield* byHand(port, [offer])
+        yield* chunk
+        const part = (flags: number) =>
+          Effect.gen(function* () {
+            socket.write(Buffer.from([flags, 0x81, 0, 0, 0, 0, 0x20]))
+            // A ping behind it is answered when it was read.
+            socket.write(Buffer.from([0x89, 0x80, 0, 0, 0, 0]))
+            assert.strictEqual((yield* chunk)[0], 0x8a)
+          })
+        yield* part(0x02)
+        yield* TestClock.adjust("30 seconds")
+        yield* part(0x00)
+        yield* TestClock.adjust("30 seconds")
+        assert.isFalse(socket.destroyed)
+        yield* TestClock.adjust("30 seconds")
+        const close = yield* chunk
+        assert.strictEqual(close.subarray(4).toString("utf8"), "message stopped coming")
+        yield* closed
+        assert.match(logs.join("\n"), /call stream refused/)
+      })
+    )
+  )
+
   it.live("a frame that is no WebSocket frame ends the session", () =>
     leavesNothing(
       Effect.gen(function* () {
