@@ -1,6 +1,7 @@
 /** The conformance suite of the call protocol (call.md section 18) over every carrier. */
 import { describe } from "@effect/vitest"
 import { callProvider, chosenCallNames } from "../transport/registry.ts"
+import { backpressureCases } from "./backpressureCases.ts"
 import { callerCases } from "./callerCases.ts"
 import { cascadeCases } from "./cascadeCases.ts"
 import { compositionCases } from "./compositionCases.ts"
@@ -11,6 +12,7 @@ import { importCases } from "./importCases.ts"
 import { outcomeCases } from "./outcomeCases.ts"
 import { ownerCases } from "./ownerCases.ts"
 import { peerCases } from "./peerCases.ts"
+import { routeCases } from "./routeCases.ts"
 import { streamCases } from "./streamCases.ts"
 import { subscriberCases } from "./subscriberCases.ts"
 import { subscriptionCases } from "./subscriptionCases.ts"
@@ -20,6 +22,7 @@ import { wireCases } from "./wireCases.ts"
 
 const suites = [
   compositionCases,
+  routeCases,
   importCases,
   peerCases,
   cascadeCases,
@@ -32,6 +35,7 @@ const suites = [
   contextCases,
   subscriptionCases,
   subscriberCases,
+  backpressureCases,
   callerCases,
   endCases,
   telemetryCases
