@@ -11,6 +11,7 @@ import {
   answerMuch,
   floodRequests,
   floodSubscriptions,
+  lieAboutOperations,
   openAllStreams,
   reuseIds
 } from "./Intruders.ts"
@@ -77,5 +78,6 @@ for (const transport of ["quic", "tls"] as const) {
   attackOver(transport, "CALL-052 all streams opened, each with half a header", openAllStreams)
   attackOver(transport, "CALL-056 CALL-111 one id 20,000 times, and as many aborts for nobody", reuseIds)
   attackOver(transport, "CALL-120 CALL-122 1,000 subscriptions that are never read", floodSubscriptions)
+  attackOver(transport, "CALL-099 CALL-100 lists and descriptions of operations that are lies", lieAboutOperations)
   attackOver(transport, "CALL-066 CALL-127 a thousand answers to a call, items and ends for nobody", answerMuch)
 }

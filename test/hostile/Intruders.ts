@@ -2,9 +2,11 @@
  * What a peer whose key is known does to a node when it means harm: frames by hand, over either transport. Each attack
  * ends when it has done its worst and the node stands still before it, with the connection open.
  */
-import { Effect, type Scope } from "effect"
+import { Effect, type Schema, type Scope } from "effect"
+import { importFrom } from "../../src/layers/ImportFrom.ts"
 import { encodeFrame } from "../../src/protocol/call/Frame.ts"
 import type { BiStream } from "../../src/services/Transport.ts"
+import { document, handPeer, listOf } from "../conformance/call/handPeer.ts"
 import { openWire, wireOf } from "../conformance/call/kit.ts"
 import type { Intruder } from "./RunningNode.ts"
 
@@ -145,4 +147,48 @@ export const answerMuch: Attack = ({ atNode, connection }) =>
     }
     const { pending, waiting } = yield* atNode.stats
     if (pending + waiting > 0 || answering.pollUnsafe() !== undefined) yield* Effect.die(new Error("calls are left"))
+  })
+
+const numbered = (count: number, name: (index: number) => string) =>
+  listOf(...Array.from({ length: count }, (_, index) => name(index)))
+
+const [FIVE, HUNDRED] = [5, 100].map((count) => numbered(count, (index) => `w/${index}`)) as [Schema.Json, Schema.Json]
+
+/** What a node may be told of operations: a list, and what each of them is like. None of it can be imported. */
+const lies: ReadonlyArray<readonly [list: Schema.Json, schema: (name: string) => Schema.Json]> = [
+  [numbered(100_000, (index) => `w/${index}`), document],
+  [numbered(20, (index) => `w/${index}${"x".repeat(500_000)}`), document],
+  [listOf("w/a", "__proto__", "w/b/"), document],
+  [listOf("w/a", "../../etc/passwd\u0000"), document],
+  [listOf("w/a", "w/a"), document],
+  [null, document],
+  [{ operations: { length: 5 } }, document],
+  [{ operations: [{ name: ["w/a"] }] }, document],
+  [{ operations: [null] }, document],
+  [FIVE, () => "w".repeat(1_000_000)],
+  [FIVE, (name) => document(name, "query", { input_schema: { enum: ["s".repeat(300_000)] } })],
+  // Each of them small enough, all of them together not.
+  [numbered(400, (index) => `w/${index}`), (name) => document(name, "query", { input_schema: "s".repeat(200_000) })],
+  [FIVE, (name) => document(name, "constructor")],
+  [FIVE, (name) => document(name, "query", { access_control: { required_scopes: { length: 0 } } })],
+  [FIVE, (name) => document(name, "query", { access_control: "open" })],
+  [FIVE, () => ({ code: 5, message: { secret: 1 }, retryable: "yes" })],
+  [FIVE, () => ({ code: "c".repeat(500_000), message: "m".repeat(500_000), retryable: true })]
+]
+
+/** The node imports from the intruder, which says all of that; nothing is installed. At last it tells the truth. */
+export const lieAboutOperations: Attack = ({ atNode, connection }) =>
+  Effect.gen(function* () {
+    const { says } = yield* handPeer(connection, connection.multiStream)
+    for (const [index, [list, schema]] of lies.entries()) {
+      says.list = list
+      says.schema = (name) => schema(name)
+      const refused = yield* Effect.flip(importFrom(atNode))
+      if (refused.message.length > 2000) yield* Effect.die(new Error(`lie ${index} is repeated at length`))
+      if (atNode.imports.names().length > 0) yield* Effect.die(new Error(`lie ${index} installed something`))
+    }
+    says.list = HUNDRED
+    says.schema = (name) => document(name)
+    const names = yield* importFrom(atNode)
+    if (names.length !== 100) yield* Effect.die(new Error("the truth was not imported"))
   })
