@@ -43,6 +43,7 @@ import { composing } from "./CallSpans.ts"
 import { serve, serveStream } from "./Dispatch.ts"
 import { attempt, goOn } from "./Eager.ts"
 import { reportIncident } from "./Incident.ts"
+import { mapItems } from "./mapItems.ts"
 import { childContext, isGenuine, Lineage, lineageOf } from "./RequestContext.ts"
 
 type Context = OperationContext["Service"]
@@ -192,10 +193,8 @@ class RequestEnv implements OperationEnv {
       )
     })
     if (typeof target === "string") return Stream.unwrap(items)
-    return Stream.unwrap(items).pipe(
-      Stream.mapError((error) => typedError(target, error)),
-      Stream.mapEffect((item) => typed(target, Exit.succeed(item)))
-    )
+    const given = Stream.mapError(Stream.unwrap(items), (error) => typedError(target, error))
+    return mapItems(given, typedForms(target).output)
   }
 
   /** The gates up to authority. The input is looked at afterwards, so that a refusal never depends on whether it fits. */
