@@ -58,14 +58,19 @@ export const compositionCases = (provider: TransportProvider): void => {
       const look = Effect.flatMap(OperationContext, (context) => Effect.sync(() => void seen.push(context)))
       const power = { id: "parent-power", scopes: ["c:child"], resources: { r: ["x"] } }
       const own = { id: "child-power", scopes: [], resources: {} }
-      const childScope = { allowed: ["c/nothing"], pinned: ["a/b"] }
+      const childScope = { allowed: ["c/grandchild"], pinned: ["a/b"] }
+      const Grandchild = Operation.query("c/grandchild", { output: Schema.Void, access: AccessControl.open })
       const Child = Operation.query("c/child", { output: Schema.Void, access: AccessControl.scopes("c:child") })
       const Parent = Operation.query("c/parent", { output: Schema.Void, ...external })
       const Watch = Operation.subscription("c/watch", { output: Schema.Void, ...external })
       const invokeChild = Effect.andThen(look, Effect.asVoid(Effect.orDie(compose("c/child", {}))))
       const options = { authority: power, scopedEnv: ["c/child"] }
       const group = OperationGroup.make(
-        Operation.implement(Child, look, { authority: own, scopedEnv: childScope }),
+        Operation.implement(Child, Effect.andThen(look, Effect.asVoid(Effect.orDie(compose("c/grandchild", {})))), {
+          authority: own,
+          scopedEnv: childScope
+        }),
+        Operation.implement(Grandchild, look),
         Operation.implement(Parent, invokeChild, options),
         Operation.implement(Watch, Stream.fromEffect(invokeChild), options)
       )
@@ -74,7 +79,7 @@ export const compositionCases = (provider: TransportProvider): void => {
       server.people.byKey.set(client.nodeId, caller)
       yield* wire.request("root", "c/parent", {}, { forwarded_for: { id: "origin", scopes: [], resources: {} } })
       assert.strictEqual((yield* wire.receive).type, "call.responded")
-      const [parent, child] = seen
+      const [parent, child, grandchild] = seen
       assert.deepInclude(child, {
         parentRequestId: "root",
         identity: power,
@@ -92,11 +97,19 @@ export const compositionCases = (provider: TransportProvider): void => {
       assert.strictEqual(child!.deadline, parent!.deadline)
       assert.isNumber(child!.deadline)
       assert.deepStrictEqual(child!.capabilities.names, [])
+      assert.deepInclude(grandchild, {
+        parentRequestId: child!.requestId,
+        identity: own,
+        authority: undefined,
+        originator: caller,
+        env: parent!.env,
+        deadline: parent!.deadline
+      })
 
       yield* wire.request("stream", "c/watch", {})
       assert.strictEqual((yield* wire.receive).type, "call.responded")
-      assert.deepStrictEqual([seen[2]!.deadline, seen[3]!.deadline], [undefined, undefined])
-      assert.notStrictEqual(seen[2]!.env, parent!.env)
+      assert.deepStrictEqual([seen[3]!.deadline, seen[4]!.deadline], [undefined, undefined])
+      assert.notStrictEqual(seen[3]!.env, parent!.env)
     })
   )
 
