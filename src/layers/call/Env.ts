@@ -110,6 +110,7 @@ export class Composition {
     return own?.peerId === peerId ? own.overlay : graph?.find(peerId)?.overlay
   }
 
+  /** Where the own connection is no entry of the graph, it comes last. */
   #findAtPeers(name: string): Registration | undefined {
     const { graph, own } = this.#parts
     let isOwnAsked = own === undefined
