@@ -1,7 +1,7 @@
 /** `alknet call` of queries and subscriptions as a user types it: lines, pipes, Ctrl-C, hints and what is wrong with input. */
 import { assert, layer } from "@effect/vitest"
 import { Context, Effect, Fiber, Layer } from "effect"
-import { arrangeServed, errorOf, type Ran, spawnAlknet } from "./Alknet.ts"
+import { arrangeServed, errorOf, type Ran, spawnAlknet, startNode } from "./Alknet.ts"
 
 const PATIENT = 180_000
 
@@ -130,6 +130,22 @@ layer(Served.layer, { excludeTestServices: true, timeout: PATIENT })("call --str
         assert.strictEqual(yield* exited(child), 141)
         yield* Fiber.join(waiting)
       }),
+    PATIENT
+  )
+
+  it.effect(
+    "CALL-125 Ctrl-C ends the handler too where the connection is a running node's and stays open",
+    () =>
+      Effect.gen(function* () {
+        const { b, node } = yield* Served
+        yield* startNode(b)
+        const child = yield* running(["--home", b, "call", "a", "count/endless", "--stream"])
+        yield* firstOutput(child)
+        const waiting = yield* Effect.forkChild(node.says(/ended endless/), { startImmediately: true })
+        child.kill("SIGINT")
+        assert.strictEqual(yield* exited(child), 130)
+        yield* Fiber.join(waiting).pipe(Effect.timeout("10 seconds"))
+      }).pipe(Effect.scoped),
     PATIENT
   )
 
