@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto"
 import { connect } from "node:net"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Fiber, Layer, Queue, Redacted, Scope } from "effect"
+import { Context, Deferred, Effect, Fiber, Layer, Queue, Redacted, Scope, SubscriptionRef } from "effect"
 import { TestClock } from "effect/testing"
 import * as WebSocketClient from "../../../src/layers/call/WebSocketClient.ts"
 import * as WebSocketUpgrade from "../../../src/layers/call/WebSocketUpgrade.ts"
@@ -14,8 +14,8 @@ import { CloseCode } from "../../../src/protocol/CloseCode.ts"
 import { CALL_PATH, CALL_SUBPROTOCOL } from "../../../src/protocol/call/Upgrade.ts"
 import { hashToken, makeToken, tokenPrefix } from "../../../src/protocol/identity/Token.ts"
 import type { MessageCarrier } from "../../../src/services/Dispatcher.ts"
-import type { Identity } from "../../../src/services/Identity.ts"
-import { ApiKey, PeerStore } from "../../../src/services/PeerStore.ts"
+import { Identity } from "../../../src/services/Identity.ts"
+import { ApiKey, PeerStore, type Snapshot } from "../../../src/services/PeerStore.ts"
 import { listening } from "../../conformance/call/carriers.ts"
 import { people, principal } from "../../conformance/call/kit.ts"
 import { operations } from "../../conformance/call/operations.ts"
@@ -161,6 +161,22 @@ describe("the upgrade", () => {
         assert.include(yield* reasonOf("ws://127.0.0.1:1/alknet/call"), '"_tag":"Unreachable","code":"ECONNREFUSED"')
         assert.include(yield* reasonOf("https://127.0.0.1/"), "not a ws: or wss: URL")
         assert.include(yield* reasonOf("nonsense"), "not a ws: or wss: URL")
+      })
+    )
+  )
+
+  it.live("a look-up that breaks is answered with 500, and the socket is closed", () =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const broken = Layer.mock(Identity, {
+          local: yield* makeEphemeralIdentity,
+          snapshot: yield* SubscriptionRef.make<Snapshot>({ revision: 0, peers: [], apiKeys: [], grants: [] }),
+          resolveRequest: () => Effect.die("the look-up broke")
+        })
+        const { port } = yield* accepting({ access: "anonymous" }, broken)
+        const { chunk, closed } = yield* byHand(port, [offer, bearer])
+        assert.match((yield* chunk).toString("latin1"), /^HTTP\/1\.1 500 /)
+        yield* soon("the end of the socket", closed)
       })
     )
   )
