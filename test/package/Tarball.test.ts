@@ -96,7 +96,10 @@ it("the program serves a user's module, beside packages of its own and far from 
     'const Say = Operation.query("words/say", { output: Schema.Array(Schema.String), access: AccessControl.open, visibility: "external" })',
     "export const words = OperationGroup.make(Operation.implement(Say, Effect.gen(function* () {",
     "  const [{ said }, { requestId }] = [yield* Words, yield* OperationContext]",
-    "  return [said, typeof requestId]",
+    "  // Fibers of another copy would be of another class.",
+    "  const copies = yield* Effect.withFiber((fiber) =>",
+    "    Effect.succeed(new Set([fiber, Effect.runFork(Effect.void)].map(Object.getPrototypeOf)).size))",
+    "  return [said, typeof requestId, `copies: ${copies}`]",
     "})))"
   ]
   const elsewhere = mkdtempSync(join(tmpdir(), "alknet-module-"))
@@ -108,7 +111,7 @@ it("the program serves a user's module, beside packages of its own and far from 
       const answer = await serving(file, join(folder, `home${index}`), (ticket) =>
         run(program, "--home", caller, "call", ticket, "words/say", "--json", "--quiet")
       )
-      assert.deepStrictEqual(JSON.parse(answer), ["served", "string"])
+      assert.deepStrictEqual(JSON.parse(answer), ["served", "string", "copies: 1"])
     }
   } finally {
     rmSync(elsewhere, { recursive: true, force: true })
