@@ -9,6 +9,7 @@ import { contextCases } from "./contextCases.ts"
 import { endCases } from "./endCases.ts"
 import { gateCases } from "./gateCases.ts"
 import { importCases } from "./importCases.ts"
+import { limitCases } from "./limitCases.ts"
 import { outcomeCases } from "./outcomeCases.ts"
 import { ownerCases } from "./ownerCases.ts"
 import { peerCases } from "./peerCases.ts"
@@ -33,6 +34,7 @@ const suites = [
   streamCases,
   wireCases,
   contextCases,
+  limitCases,
   subscriptionCases,
   subscriberCases,
   backpressureCases,
