@@ -59,22 +59,25 @@ export const openSubscription = <E>(
 ): Stream.Stream<Schema.Json, E | CallError> =>
   Stream.fromChannel(
     Channel.fromTransform((_upstream, scope) =>
-      Effect.suspend(() => {
-        const queue = new SubscriptionQueue<E | CallError | Cause.Done>(limits)
-        const giveUp = outbound.call(request, {
-          refused: (payload) => queue.end(Exit.fail(error(readError(payload as Schema.Json)))),
-          failed: (failure) => queue.end(Exit.fail(failure)),
-          items: {
-            offer: (payload, bytes) => queue.offer(readResponded(payload as Schema.Json), bytes),
-            offerShared: (payload, bytes) => queue.offerShared(readResponded(payload as Schema.Json), bytes),
-            completed: () => queue.end(Exit.fail(Cause.Done()))
-          }
+      // Between the request and the finalizer that gives it up nobody may interrupt.
+      Effect.uninterruptible(
+        Effect.suspend(() => {
+          const queue = new SubscriptionQueue<E | CallError | Cause.Done>(limits)
+          const giveUp = outbound.call(request, {
+            refused: (payload) => queue.end(Exit.fail(error(readError(payload as Schema.Json)))),
+            failed: (failure) => queue.end(Exit.fail(failure)),
+            items: {
+              offer: (payload, bytes) => queue.offer(readResponded(payload as Schema.Json), bytes),
+              offerShared: (payload, bytes) => queue.offerShared(readResponded(payload as Schema.Json), bytes),
+              completed: () => queue.end(Exit.fail(Cause.Done()))
+            }
+          })
+          const leave = Effect.andThen(
+            giveUp,
+            Effect.sync(() => queue.close())
+          )
+          return Effect.as(Scope.addFinalizer(scope, leave), queue.take)
         })
-        const leave = Effect.andThen(
-          giveUp,
-          Effect.sync(() => queue.close())
-        )
-        return Effect.as(Scope.addFinalizer(scope, leave), queue.take)
-      })
+      )
     )
   )
