@@ -252,7 +252,10 @@ class RequestEnv implements OperationEnv {
     return Effect.callback((resume) => {
       const child = Effect.suspend(() => start(lineage))
       const fiber = this.#keeper.keep(deadline === undefined ? child : until(deadline, child, name))
-      if (fiber === undefined) return resume(Effect.fail(internal("connection closed", name)))
+      if (fiber === undefined) {
+        lineage.end()
+        return resume(Effect.fail(internal("connection closed", name)))
+      }
       fiber.addObserver((exit) => {
         lineage.end()
         if (Exit.isSuccess(exit) || !Cause.hasInterruptsOnly(exit.cause)) return resume(exit)
