@@ -2,7 +2,7 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Fiber } from "effect"
 import { root } from "../house/SourceScanner.ts"
 import { alknet, arrangeServed, errorOf, privateFolder, startNode, temporaryFolder } from "./Alknet.ts"
 
@@ -87,7 +87,7 @@ describe("a served module", () => {
   )
 
   it.live(
-    "is followed: a change is served to the next request, what runs ends on the old, a broken one changes nothing",
+    "is followed: a change is served to the next request, and one that does not load changes nothing",
     () =>
       Effect.gen(function* () {
         const { call, file, node } = yield* served("one", "")
@@ -116,8 +116,10 @@ describe("a served module", () => {
         assert.match(twice.error.message, /served\.ts:14: operation words\/who: another operation has this name$/)
         assert.strictEqual(yield* answer, "two more")
 
-        writeFileSync(file, moduleOf("four"))
+        const lost = yield* Effect.forkChild(node.says(/a promise failed .*Error: lost/), { startImmediately: true })
+        writeFileSync(file, `${moduleOf("four")}\nvoid Promise.reject(new Error("lost"))\n`)
         yield* node.prints('"reloaded"')
+        yield* Fiber.join(lost)
         assert.strictEqual(yield* answer, "four more")
       }),
     PATIENT
