@@ -24,7 +24,7 @@ const MEBIBYTE = 1024 * 1024
  * What one connection may hold while it does its worst, the intruder's own buffers in this process included: the requests in
  * flight with their answers, and the windows of its streams on both sides.
  */
-const HELD_MAX = 64 * MEBIBYTE
+const HELD_MAX = 96 * MEBIBYTE
 /** What may be left afterwards: code that was compiled meanwhile. */
 const LEFT_MAX = 8 * MEBIBYTE
 

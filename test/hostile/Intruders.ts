@@ -12,6 +12,9 @@ import type { Intruder } from "./RunningNode.ts"
 
 export type Attack = (intruder: Intruder) => Effect.Effect<void, unknown, Scope.Scope>
 
+/** Streams of an attack that comes on many. */
+const STREAMS = 200
+
 const requestOf = (id: string, operationId: string, input: unknown = "") =>
   encodeFrame(JSON.stringify({ type: "call.requested", id, payload: { operationId, input } }))
 
@@ -44,7 +47,10 @@ const openStreams = ({ connection }: Intruder, count: number) =>
     return streams
   })
 
-/** Until nothing has changed at the node for a while. */
+/** Requests of a connection that a node serves at once, by its defaults. */
+const IN_FLIGHT_MAX = 1024
+
+/** Until nothing has changed at the node for a while; then it serves no more than it may, and those that wait with their reader. */
 const untilStill = ({ atNode }: Intruder) =>
   Effect.gen(function* () {
     let last = ""
@@ -54,12 +60,15 @@ const untilStill = ({ atNode }: Intruder) =>
       if (now !== last) still = 0
       last = now
     }
+    const { inbound } = yield* atNode.stats
+    // Each stream may have read one request that waits.
+    if (inbound > IN_FLIGHT_MAX + STREAMS) yield* Effect.die(new Error(`${inbound} requests are served`))
   })
 
 /** 20,000 requests of 1 KiB, on one stream or on all; not one answer is read. */
 export const floodRequests: Attack = (intruder) =>
   Effect.gen(function* () {
-    const streams = yield* openStreams(intruder, 200)
+    const streams = yield* openStreams(intruder, STREAMS)
     const each = 20_000 / streams.length
     const input = "r".repeat(1024)
     for (const stream of streams)
@@ -74,7 +83,7 @@ export const floodRequests: Attack = (intruder) =>
 export const announceMuch: Attack = (intruder) =>
   Effect.gen(function* () {
     const header = Buffer.from([0x04, 0, 0, 0, ...Buffer.from('{"type":"call.requested","id":"big","payload":')])
-    for (const stream of yield* openStreams(intruder, 200)) yield* push(stream, header)
+    for (const stream of yield* openStreams(intruder, STREAMS)) yield* push(stream, header)
     yield* untilStill(intruder)
   })
 
@@ -103,7 +112,7 @@ export const reuseIds: Attack = (intruder) =>
 /** 1,000 subscriptions that never end, on one stream or on all; not one item is read. */
 export const floodSubscriptions: Attack = (intruder) =>
   Effect.gen(function* () {
-    const streams = yield* openStreams(intruder, 200)
+    const streams = yield* openStreams(intruder, STREAMS)
     const each = 1000 / streams.length
     for (const stream of streams)
       yield* push(
