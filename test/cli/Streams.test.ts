@@ -203,6 +203,7 @@ layer(Served.layer, { excludeTestServices: true, timeout: PATIENT })("call --str
         const query = yield* call("count/position", "--stream")
         assert.deepStrictEqual([query.code, lines(query).length], [0, 1])
         assert.match(query.stderr, /^count\/position is a query: /)
+        assert.strictEqual(lines(yield* call("services/list", "--stream")).length, 1)
       }),
     PATIENT
   )
