@@ -108,6 +108,8 @@ export class QuicConnection {
   #ownLimit = 0
   /** How many streams of ours the stack counts: up to the highest that was written to. */
   #openedOwn = 0
+  /** What was read last is acknowledged in the next turn. */
+  #holdsBack = false
   readonly #timer: StackTimer
 
   constructor(
@@ -290,6 +292,7 @@ export class QuicConnection {
       if (this.isClosed) return
     }
     if (this.isEstablished) {
+      const delivered = this.deliveredBytes
       if (q.isReadable()) this.#readStreams()
       this.dropped.flushed(this)
       if (this.blocked.size > 0) for (const stream of this.blocked) stream.flushWrites()
@@ -297,7 +300,14 @@ export class QuicConnection {
       this.onDatagram?.()
       this.onOpenable?.()
       if (this.isClosed) return
+      // Most readers answer at once: what they write leaves together with the acknowledgement, in a datagram less.
+      if (this.deliveredBytes !== delivered && !this.#holdsBack && !q.isDraining() && !q.isClosed()) {
+        this.#holdsBack = true
+        this.touch()
+        return
+      }
     }
+    this.#holdsBack = false
     this.host.transmit(this)
     // What callbacks wrote above has left with this flush.
     this.isDirty = false
