@@ -94,12 +94,13 @@ describe("a served module", () => {
         const answer = Effect.map(call("words/who", "--json"), ({ stdout }) => JSON.parse(stdout).answer)
         assert.strictEqual(yield* answer, "one")
 
+        const closed = yield* Effect.forkChild(node.says(/closed one/), { startImmediately: true })
         writeFileSync(`${file}.new`, moduleOf("two"))
         renameSync(`${file}.new`, file)
         const reloaded = JSON.parse(yield* node.prints('"reloaded"'))
         assert.strictEqual(reloaded.operations.length, 3)
         assert.strictEqual(yield* answer, "two")
-        assert.include(node.stderr(), "closed one")
+        yield* Fiber.join(closed)
 
         writeFileSync(join(dirname(file), "suffix.ts"), 'export const suffix = " more"')
         yield* node.prints('"reloaded"')

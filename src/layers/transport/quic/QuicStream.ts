@@ -221,6 +221,8 @@ export class QuicStream {
       const isAlone = end && bytes.length === 0 && this.#dataTurn !== connection.turn
       if (isAlone && this.#exists && !this.#mayEndAlone()) return 0
       const taken = connection.q.streamSend(this.id, bytes, end) ?? 0
+      // No room, or no stream: one that the peer stopped is forgotten once it knows of the end that the stack gave it.
+      if (taken === 0 && bytes.length > 0 && this.#exists) connection.q.streamCapacity(this.id)
       if (!this.#exists) this.#begin()
       if (taken > 0) this.#dataTurn = connection.turn
       if (end && taken === bytes.length) {

@@ -51,6 +51,15 @@ describe("first flight", () => {
   )
 })
 
+const isForgotten = ({ connection, id }: QuicStream): boolean => {
+  try {
+    connection.q.streamCapacity(id)
+    return false
+  } catch (thrown) {
+    return String(thrown).includes("InvalidStreamState")
+  }
+}
+
 describe("codes", () => {
   const pair = Effect.gen(function* () {
     const streams: Array<QuicStream> = []
@@ -128,6 +137,24 @@ describe("codes", () => {
       yield* until(() => streams[0]!.readEnd !== undefined)
       assert.deepStrictEqual(streams[0]!.readEnd, { kind: "reset", code: 7 })
     })
+  )
+
+  it.live(
+    "a stop that comes while nothing is written is seen by the next write, also when the stack forgot the stream",
+    () =>
+      Effect.gen(function* () {
+        const { connection, streams } = yield* pair
+        const { left, right } = yield* opened(connection, streams)
+        left.write(new Uint8Array(0), true)
+        yield* until(() => {
+          right.read()
+          return right.readEnd !== undefined
+        })
+        left.stop(7)
+        yield* until(() => isForgotten(right))
+        assert.strictEqual(right.write(Buffer.from("y"), false), -1)
+        assert.strictEqual(right.writeEnd?.kind, "stopped")
+      })
   )
 
   it.live("streams whose readers wait do not hold up the others", () =>
