@@ -109,4 +109,18 @@ export const backpressureCases = (provider: TransportProvider): void => {
       assert.strictEqual((yield* Stream.runCollect(large)).length, 80)
     })
   )
+
+  many(
+    "CALL-124 subscriptions whose consumers wait hold up no call, however much it carries",
+    Effect.gen(function* () {
+      if (!provider.multiStream) return
+      const { connection } = yield* both(provider, { server: { groups: [feeds().group, operations().group] } })
+      for (let count = 0; count < 3; count++) yield* (yield* stalled(connection.subscribe(Flood, 4096))).first
+      const text = "x".repeat(60_000)
+      // 27 MB of answers.
+      for (let count = 0; count < 450; count++) {
+        assert.strictEqual(yield* connection.call(Echo, text), text)
+      }
+    })
+  )
 }
