@@ -2,6 +2,7 @@
  * One side of a bench, in a process of its own: `server ADAPTER OPTIONS` or `client ADAPTER WORKLOAD SIZES INFO`. Figures and
  * questions about the servers' CPU and memory travel over the IPC channel of `run.ts`.
  */
+import { flushCompileCache } from "node:module"
 import type { Adapter, ServeOptions } from "./Adapter.ts"
 import { type Sizes, workloads } from "./workloads.ts"
 
@@ -17,6 +18,8 @@ const send = (message: Message) => process.send?.(message)
 const failed = (error: unknown) =>
   send({ type: "failed", error: error instanceof Error ? (error.stack ?? error.message) : String(error) })
 const { adapter } = (await import(`./adapters/${name}.ts`)) as { readonly adapter: Adapter }
+// It would be written at an exit of its own, and these processes are killed.
+flushCompileCache()
 process.on("disconnect", () => process.exit(0))
 process.on("unhandledRejection", failed)
 

@@ -1,7 +1,8 @@
 /**
- * `npm run bench [-- --only TEXT] [--runs N] [--seconds N] [--candidates a,b]`: runs every workload for every candidate that has
- * what it needs, fresh processes for each run, prints one table and writes bench/results.json. Median of the runs, with the
- * spread. The candidates take turns within a workload, so that a busy moment of the machine does not hit one of them alone.
+ * `npm run bench [-- --only TEXT] [--runs N] [--seconds N] [--candidates a,b] [--minutes N]`: runs every workload for every
+ * candidate that has what it needs, fresh processes for each run, prints one table and writes bench/results.json. Median of
+ * the runs, with the spread. The candidates take turns within a workload, so that a busy moment of the machine does not hit
+ * one of them alone. Where the minutes would not do for all, workloads get fewer runs, and the table says how many.
  */
 import { type ChildProcess, execFileSync, fork } from "node:child_process"
 import { writeFileSync } from "node:fs"
@@ -16,7 +17,8 @@ const { values } = parseArgs({
     only: { type: "string", default: "" },
     runs: { type: "string", default: "3" },
     seconds: { type: "string", default: "1" },
-    candidates: { type: "string", default: DEFAULT_CANDIDATES }
+    candidates: { type: "string", default: DEFAULT_CANDIDATES },
+    minutes: { type: "string", default: "14" }
   }
 })
 const RUNS = Number(values.runs)
@@ -29,15 +31,17 @@ for (const candidate of CANDIDATES) {
 }
 const HERE = new URL(".", import.meta.url).pathname
 
-const FAST: Sizes = { bulkBytes: 256 << 20, handshakes: 1000, connections: 500, seconds: SECONDS }
+const FAST: Sizes = { bulkBytes: 128 << 20, handshakes: 1000, connections: 500, seconds: SECONDS }
 const SIZES: Record<string, Sizes> = {
-  iroh: { ...FAST, bulkBytes: 32 << 20, handshakes: 200, connections: 200 },
-  matrix: { ...FAST, bulkBytes: 16 << 20, handshakes: 200, connections: 200 }
+  iroh: { ...FAST, bulkBytes: 16 << 20, handshakes: 200, connections: 200 },
+  matrix: { ...FAST, bulkBytes: 4 << 20, handshakes: 100, connections: 200 }
 }
 
 const start = (...parameters: ReadonlyArray<string>): ChildProcess =>
   fork(`${HERE}process.ts`, parameters, {
     execArgv: ["--expose-gc", "--no-warnings"],
+    // Loading the modules would take longer than what is measured.
+    env: { ...process.env, NODE_COMPILE_CACHE: `${HERE}node_modules/.compile-cache` },
     stdio: ["ignore", "ignore", "inherit", "ipc"]
   })
 
@@ -117,18 +121,28 @@ interface Row {
 /** A candidate that fails this often at a workload is left out of the rest of it. */
 const FAILURES_MAX = 2
 
+const chosen = Object.entries(workloads)
+  .filter(([name]) => name.includes(values.only))
+  .map(([name, { needs }]) => ({ name, able: CANDIDATES.filter((one) => candidates[one]!.includes(needs)) }))
+
+const began = performance.now()
+let done = 0
+let waiting = chosen.reduce((sum, { able }) => sum + able.length, 0)
+/** Whether there is time for one more run of these, when all that wait still get their first. */
+const hasTimeFor = (able: number) => {
+  const elapsed = performance.now() - began
+  return elapsed + (elapsed / done) * (waiting + able) < Number(values.minutes) * 60_000
+}
+
 const rows: Array<Row> = []
-console.log(
-  `${cpus().length} x ${cpus()[0]?.model}, Node ${process.version}, median of ${RUNS} runs [lowest..highest]\n`
-)
-console.log("| workload | candidate | rate (ops/s, MB/s) | p50 ms | p99 ms | CPU us/op (s/GB) | KB each |")
-console.log("|---|---|---|---|---|---|---|")
-for (const [workload, { needs }] of Object.entries(workloads)) {
-  if (!workload.includes(values.only)) continue
-  const able = CANDIDATES.filter((candidate) => candidates[candidate]!.includes(needs))
+console.log(`${cpus().length} x ${cpus()[0]?.model}, Node ${process.version}, median of the runs [lowest..highest]\n`)
+console.log("| workload | candidate | rate (ops/s, MB/s) | p50 ms | p99 ms | CPU us/op (s/GB) | KB each | runs |")
+console.log("|---|---|---|---|---|---|---|---|")
+for (const { able, name: workload } of chosen) {
   const measured = new Map<string, Array<Figures>>(able.map((candidate) => [candidate, []]))
   const failures = new Map<string, number>()
-  for (let run = 0; run < RUNS; run++) {
+  waiting -= able.length
+  for (let run = 0; run < RUNS && (run === 0 || hasTimeFor(able.length)); run++) {
     for (const [candidate, figures] of measured) {
       if ((failures.get(candidate) ?? 0) >= FAILURES_MAX) continue
       try {
@@ -137,6 +151,7 @@ for (const [workload, { needs }] of Object.entries(workloads)) {
         failures.set(candidate, (failures.get(candidate) ?? 0) + 1)
         console.error(`${workload}: ${candidate}: ${error instanceof Error ? error.message : error}`)
       }
+      done++
     }
   }
   for (const [candidate, runs] of measured) {
@@ -154,7 +169,8 @@ for (const [workload, { needs }] of Object.entries(workloads)) {
       short(p50Millis),
       short(p99Millis),
       short(cpu),
-      Number.isNaN(kb) ? "-" : short(kb) + inBrackets
+      Number.isNaN(kb) ? "-" : short(kb) + inBrackets,
+      runs.length
     ]
     console.log(`| ${cells.join(" | ")} |`)
     rows.push({ workload, candidate, runs: runs.length, rate, spread, p50Millis, p99Millis, cpu, kb })

@@ -127,7 +127,7 @@ const framed = (workers: number): Workload => ({
 
 const bulk = withClient(async (client, { cpu }, { bulkBytes }) => {
   const upload = of(client.upload)
-  await upload(Math.min(8 << 20, bulkBytes))
+  await upload(bulkBytes >> 4)
   const cpuBefore = await cpu()
   const start = now()
   const counted = await upload(bulkBytes)
@@ -177,25 +177,22 @@ const composed = withClient((client, bench, sizes) =>
   operations(bench, sizes, 64, () => of(client.composed)("x".repeat(100)))
 )
 
-/** As many items as take the wanted time: the warm-up says how many that are. */
+/** One subscription after the other, each as long as the warm-up found to take a good part of its time. */
 const items = withClient(async (client, { cpu }, { seconds }) => {
   const text = "x".repeat(100)
   const subscribe = async (count: number) => {
-    const start = now()
     const length = await of(client.items)(count, text)
     if (length !== count * text.length) throw new Error(`${count} items gave ${length} characters`)
-    return (now() - start) / 1000
   }
-  let rate = 0
-  for (let warm = 0, count = 2000; warm < WARM_UP_MILLIS / 1000; count *= 2) {
-    const took = await subscribe(count)
-    warm += took
-    rate = count / took
-  }
-  const count = Math.ceil(rate * seconds)
+  let count = 1000
+  for (const start = now(); now() - start < WARM_UP_MILLIS; await subscribe(count)) count *= 2
   const cpuBefore = await cpu()
-  const took = await subscribe(count)
-  return { rate: count / took, cpu: (((await cpu()) - cpuBefore) / count) * 1e6 }
+  const start = now()
+  let subscriptions = 0
+  for (; now() - start < seconds * 1000; subscriptions++) await subscribe(count)
+  const taken = subscriptions * count
+  const rate = taken / ((now() - start) / 1000)
+  return { rate, cpu: (((await cpu()) - cpuBefore) / taken) * 1e6 }
 })
 
 /** Many calls that nobody answers; on each connection one that is answered shows that they have arrived. */

@@ -54,11 +54,15 @@ export const connectForCalls = Effect.fnUntraced(function* (target: NamedTarget)
       Stream.catch(connection.subscribe(name, input, timeout === undefined ? {} : { timeout }), (error) =>
         Stream.unwrap(Effect.map(explain(error), Stream.fail))
       ),
-    kindOf: (name) =>
-      connection.call("services/schema", { name: name.replace(/^\//, "") }, { timeout: KIND_WITHIN }).pipe(
+    kindOf: (name) => {
+      const plain = name.replace(/^\//, "")
+      // The operations of discovery describe others, not themselves.
+      if (plain.startsWith("services/")) return Effect.succeed("query" as const)
+      return connection.call("services/schema", { name: plain }, { timeout: KIND_WITHIN }).pipe(
         Effect.map((document) => Option.getOrUndefined(decodeKind(document))?.op_type),
         Effect.catch(() => Effect.succeed(undefined))
       )
+    }
   }
   return calls
 })

@@ -94,7 +94,7 @@ export const explainCall = (error: CallError): Failure => {
     case "FORBIDDEN":
       return denied(error.code, message, "the other node has to give this one the scope for it")
     case "TIMEOUT":
-      return unreachable(message, "try again, or with a longer --timeout")
+      return new Failure({ code: error.code, message, hint: "try again, or with a longer --timeout", exit: 4 })
     case "INVALID_INPUT":
       return new Failure({
         code: error.code,

@@ -13,7 +13,9 @@ export class AdapterError extends Schema.TaggedError<AdapterError>()("AdapterErr
     "DiscoveryFailed",
     /** What came is not what discovery gives. */
     "SchemaParse",
+    /** The connection has ended, or cannot import. */
     "Transport",
+    /** For adapters of other protocols; a call that is refused is `DiscoveryFailed`. */
     "Unauthorized",
     /** Two operations of one peer would have the same local name. */
     "SamePeerCollision",

@@ -207,13 +207,13 @@ export const arrangePair = Effect.gen(function* () {
 })
 
 /** The same, where `a` serves a module with this text: `file` holds it. `b` may call whatever there is. */
-export const arrangeServed = (text: string) =>
+export const arrangeServed = (text: string, args: ReadonlyArray<string> = []) =>
   Effect.gen(function* () {
     const folder = yield* temporaryFolder
     const [a, b] = [join(folder, "a"), join(folder, "b")]
     const file = join(privateFolder(folder, "module"), "served.ts")
     writeFileSync(file, text)
-    const node = yield* startNode(a, [], ["serve-ops", file])
+    const node = yield* startNode(a, args, ["serve-ops", file])
     const { ticket } = JSON.parse((yield* alknet(["--home", a, "invite", "--scope", "call:*", "--json"])).stdout)
     yield* alknet(["--home", b, "join", ticket, "--name", "a", "--json"])
     const call = (...args: ReadonlyArray<string>) => alknet(["--home", b, "call", "a", ...args])

@@ -2,7 +2,7 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Fiber } from "effect"
 import { root } from "../house/SourceScanner.ts"
 import { alknet, arrangeServed, errorOf, privateFolder, startNode, temporaryFolder } from "./Alknet.ts"
 
@@ -87,19 +87,20 @@ describe("a served module", () => {
   )
 
   it.live(
-    "is followed: a change is served to the next request, what runs ends on the old, a broken one changes nothing",
+    "is followed: a change is served to the next request, and one that does not load changes nothing",
     () =>
       Effect.gen(function* () {
         const { call, file, node } = yield* served("one", "")
         const answer = Effect.map(call("words/who", "--json"), ({ stdout }) => JSON.parse(stdout).answer)
         assert.strictEqual(yield* answer, "one")
 
+        const closed = yield* Effect.forkChild(node.says(/closed one/), { startImmediately: true })
         writeFileSync(`${file}.new`, moduleOf("two"))
         renameSync(`${file}.new`, file)
         const reloaded = JSON.parse(yield* node.prints('"reloaded"'))
         assert.strictEqual(reloaded.operations.length, 3)
         assert.strictEqual(yield* answer, "two")
-        assert.include(node.stderr(), "closed one")
+        yield* Fiber.join(closed)
 
         writeFileSync(join(dirname(file), "suffix.ts"), 'export const suffix = " more"')
         yield* node.prints('"reloaded"')
@@ -116,8 +117,10 @@ describe("a served module", () => {
         assert.match(twice.error.message, /served\.ts:14: operation words\/who: another operation has this name$/)
         assert.strictEqual(yield* answer, "two more")
 
-        writeFileSync(file, moduleOf("four"))
+        const lost = yield* Effect.forkChild(node.says(/a promise failed .*Error: lost/), { startImmediately: true })
+        writeFileSync(file, `${moduleOf("four")}\nvoid Promise.reject(new Error("lost"))\n`)
         yield* node.prints('"reloaded"')
+        yield* Fiber.join(lost)
         assert.strictEqual(yield* answer, "four more")
       }),
     PATIENT

@@ -1,5 +1,5 @@
 /** `[telemetry]` in alknet.toml: a running node tells a collector and Prometheus about its calls, and goes on without them. */
-import { writeFileSync } from "node:fs"
+import { existsSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -109,6 +109,21 @@ describe("telemetry", () => {
         assert.strictEqual((yield* alknet(["--home", other, "call", "a", "node/ping"])).code, 0)
         yield* node.signal("SIGTERM")
         assert.strictEqual((yield* node.ended).code, 130)
+      }),
+    PATIENT
+  )
+
+  it.live(
+    "a collector that takes everything and never answers does not keep the node from ending in order",
+    () =>
+      Effect.gen(function* () {
+        const collector = yield* startCollector(() => undefined)
+        const { home, unlock } = yield* arrange([`telemetry.otlp = "${collector.url}"`])
+        const node = yield* startNode(home, unlock)
+        yield* collector.until(() => collector.paths.includes("/v1/traces"))
+        yield* node.signal("SIGTERM")
+        assert.deepStrictEqual(yield* node.ended, { code: 130, signal: null })
+        assert.isFalse(existsSync(join(home, "control.sock")))
       }),
     PATIENT
   )

@@ -58,7 +58,8 @@ describe("help and wrong usage", () => {
         assert.strictEqual((yield* alknet(["help", "vault", "create"])).stdout, ran.stdout)
         const whole = yield* alknet([])
         assert.strictEqual(whole.code, 0)
-        for (const name of ["up", "invite", "call", "doctor"]) assert.include(whole.stdout, `  ${name} `)
+        for (const name of ["up", "serve-ops", "invite", "call", "codegen", "doctor"])
+          assert.include(whole.stdout, `  ${name} `)
       }),
     PATIENT
   )
@@ -107,7 +108,7 @@ describe("help and wrong usage", () => {
         ] as const) {
           const ran = yield* alknet(args)
           assert.strictEqual(ran.code, 0, shell)
-          assert.include(ran.stdout, "peers", shell)
+          for (const word of ["peers", "codegen", "serve-ops", "stream"]) assert.include(ran.stdout, word, shell)
         }
       }),
     PATIENT

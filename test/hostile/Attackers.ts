@@ -168,3 +168,11 @@ export const residentBytes = (): number => {
   globalThis.gc?.()
   return process.memoryUsage().rss
 }
+
+/** Bytes that this program's own objects and buffers take after a full collection: without what the allocator keeps. */
+export const heldBytes = (): number => {
+  globalThis.gc?.()
+  globalThis.gc?.()
+  const { external, heapUsed } = process.memoryUsage()
+  return heapUsed + external
+}

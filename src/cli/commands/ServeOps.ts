@@ -14,7 +14,7 @@ import { accessText } from "../AccessText.ts"
 import { explainCause } from "../Explain.ts"
 import { announce, nodeFlags, runNode } from "../NodeCommand.ts"
 import { Output } from "../Output.ts"
-import { printable } from "../Printable.ts"
+import { printable, printableShort } from "../Printable.ts"
 import { layerVault } from "../Stores.ts"
 
 /** What is served, for programs. */
@@ -69,6 +69,20 @@ const follow = Effect.fnUntraced(function* (
   return yield* Effect.forever(Effect.andThen(changed, Effect.catchCause(reload, failed)), { disableYield: true })
 })
 
+/** A promise of the module that fails while nobody looks is the module's mistake; it must not end the node. */
+const reportLostRejections = Effect.gen(function* () {
+  const output = yield* Output
+  const run = Effect.runForkWith(yield* Effect.context<never>())
+  const report = (reason: unknown) => {
+    const said = reason instanceof Error ? `${reason.name}: ${reason.message}` : "it is no Error"
+    run(output.warn(`a promise failed and nobody looked at it (${printableShort(said)})`))
+  }
+  yield* Effect.acquireRelease(
+    Effect.sync(() => process.on("unhandledRejection", report)),
+    () => Effect.sync(() => process.off("unhandledRejection", report))
+  )
+})
+
 export const serveOps = Command.make(
   "serve-ops",
   {
@@ -78,6 +92,7 @@ export const serveOps = Command.make(
   Effect.fn(function* ({ file: path, ...flags }) {
     const file = resolve(path)
     const service = Effect.gen(function* () {
+      yield* reportLostRejections
       const module = yield* openModule(file)
       const first = yield* module.load
       const registry = yield* ReloadingRegistry.make(first, OperationModule.registry)

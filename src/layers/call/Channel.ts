@@ -2,7 +2,8 @@
  * One stream of a call connection: its writer, its reader, and what is under way on it.
  *
  * The reader decodes frames synchronously out of each chunk and hands envelopes on; it waits only where a limit says so,
- * which is the backpressure. What ends the stream, on either direction, is reported once.
+ * which is the backpressure. What ends the stream, on either direction, is reported once; an orderly end of the peer's
+ * direction can be followed by a cut of ours.
  */
 import { Cause, Effect, Exit, type Fiber, Result } from "effect"
 import { decodeEnvelope, type Envelope } from "../../protocol/call/Envelope.ts"
@@ -37,7 +38,7 @@ export interface ChannelOwner {
   readonly announced: (channel: Channel, bytes: number) => Effect.Effect<void> | undefined
   /** An envelope: an effect to wait for before the next one is read. */
   readonly received: (channel: Channel, envelope: Envelope, bytes: number) => Effect.Effect<void> | undefined
-  /** The peer's direction, or the whole stream, is over. Called once. */
+  /** The peer's direction, or the whole stream, is over. Called once, and again where ours is cut after `finished`. */
   readonly ended: (channel: Channel, end: ChannelEnd) => void
   /** Nothing is left to do on it. Called once. */
   readonly retired: (channel: Channel) => void
@@ -135,7 +136,8 @@ export class Channel {
   }
 
   #finished(end: ChannelEnd): void {
-    if (this.end !== undefined || this.#isAbandoned) return
+    const isOrderly = this.end === undefined || this.end._tag === "finished"
+    if (!isOrderly || this.end?._tag === end._tag || this.#isAbandoned) return
     this.end = end
     this.#clearStall()
     this.#owner.ended(this, end)

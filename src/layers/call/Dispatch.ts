@@ -18,6 +18,7 @@ import { attempt, goOn } from "./Eager.ts"
 import type { Composition, Keeper } from "./Env.ts"
 import { reportIncident } from "./Incident.ts"
 import type { EncodeItem } from "./ItemWriter.ts"
+import { mapItems } from "./mapItems.ts"
 import { rootContext } from "./RequestContext.ts"
 
 export interface DispatchRequest {
@@ -127,9 +128,7 @@ export const serveStream = (
 ): Stream.Stream<Schema.Json, CallError> =>
   Stream.unwrap(
     prepare(registration, name, input, makeContext, (decoded, context) =>
-      Effect.succeed(
-        Stream.mapEffect(itemsOf(registration, decoded, context), (item) => encodeOutput(registration, item))
-      )
+      Effect.succeed(mapItems(itemsOf(registration, decoded, context), (item) => encodeOutput(registration, item)))
     )
   )
 

@@ -43,6 +43,7 @@ import { composing } from "./CallSpans.ts"
 import { serve, serveStream } from "./Dispatch.ts"
 import { attempt, goOn } from "./Eager.ts"
 import { reportIncident } from "./Incident.ts"
+import { mapItems } from "./mapItems.ts"
 import { childContext, isGenuine, Lineage, lineageOf } from "./RequestContext.ts"
 
 type Context = OperationContext["Service"]
@@ -109,6 +110,7 @@ export class Composition {
     return own?.peerId === peerId ? own.overlay : graph?.find(peerId)?.overlay
   }
 
+  /** Where the own connection is no entry of the graph, it comes last. */
   #findAtPeers(name: string): Registration | undefined {
     const { graph, own } = this.#parts
     let isOwnAsked = own === undefined
@@ -192,10 +194,8 @@ class RequestEnv implements OperationEnv {
       )
     })
     if (typeof target === "string") return Stream.unwrap(items)
-    return Stream.unwrap(items).pipe(
-      Stream.mapError((error) => typedError(target, error)),
-      Stream.mapEffect((item) => typed(target, Exit.succeed(item)))
-    )
+    const given = Stream.mapError(Stream.unwrap(items), (error) => typedError(target, error))
+    return mapItems(given, typedForms(target).output)
   }
 
   /** The gates up to authority. The input is looked at afterwards, so that a refusal never depends on whether it fits. */
@@ -252,7 +252,10 @@ class RequestEnv implements OperationEnv {
     return Effect.callback((resume) => {
       const child = Effect.suspend(() => start(lineage))
       const fiber = this.#keeper.keep(deadline === undefined ? child : until(deadline, child, name))
-      if (fiber === undefined) return resume(Effect.fail(internal("connection closed", name)))
+      if (fiber === undefined) {
+        lineage.end()
+        return resume(Effect.fail(internal("connection closed", name)))
+      }
       fiber.addObserver((exit) => {
         lineage.end()
         if (Exit.isSuccess(exit) || !Cause.hasInterruptsOnly(exit.cause)) return resume(exit)

@@ -84,7 +84,8 @@ const dropWhenOrphan = ({ context }: ForwardRequest) => {
   let forget = () => {}
   return {
     waits: (drop: () => void) => {
-      forget = lineage.onOrphan(drop)
+      if (lineage.isOrphan) drop()
+      else forget = lineage.onOrphan(drop)
     },
     forget: () => forget()
   }

@@ -44,6 +44,12 @@ export interface InboundOptions {
   readonly telemetry: ConnectionTelemetry
 }
 
+/** Ignored requests of a connection that are worth a line: a peer must not fill the log. */
+const IGNORED_LOGGED_MAX = 16
+
+/** Characters of a request's id in a line: a peer's may be of any length. */
+const ID_LOGGED_MAX = 64
+
 export class Inbound {
   readonly #options: InboundOptions
   readonly #table = new Map<string, InboundRequest>()
@@ -53,6 +59,8 @@ export class Inbound {
   /** What outlives the request that started it. */
   readonly #kept = new Set<Fiber.Fiber<unknown, unknown>>()
   #isClosed = false
+  /** Requests that were no new ones. */
+  #ignored = 0
   readonly #waitsForNone = new Set<() => void>()
 
   constructor(options: InboundOptions) {
@@ -80,9 +88,9 @@ export class Inbound {
     channel.reserved = 0
     if (this.#isClosed || !channel.isWritable || this.#table.has(envelope.id)) {
       if (isReserved) this.#options.budget.give(bytes)
-      if (this.#isClosed) return undefined
+      if (this.#isClosed || this.#ignored++ >= IGNORED_LOGGED_MAX) return undefined
       return Effect.logWarning("request ignored", {
-        id: envelope.id,
+        id: envelope.id.slice(0, ID_LOGGED_MAX),
         reason: channel.isWritable ? "its id is in use" : "its stream takes no answer"
       })
     }

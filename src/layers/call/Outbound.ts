@@ -239,9 +239,12 @@ export class Outbound {
   #openChannel(role: "shared" | "dedicated"): Channel {
     const channel = new Channel(role, this.#options.channelOwner)
     this.#options.opened(channel)
-    this.#options.fork(this.#options.open).addObserver((exit) => {
-      if (Exit.isSuccess(exit)) channel.start(exit.value)
-      else this.#openFailed(channel, exit.cause)
+    // Later in this turn: where no stream can be had at once, whoever asked for it must be in the table to be told.
+    queueMicrotask(() => {
+      this.#options.fork(this.#options.open).addObserver((exit) => {
+        if (Exit.isSuccess(exit)) channel.start(exit.value)
+        else this.#openFailed(channel, exit.cause)
+      })
     })
     return channel
   }

@@ -4,18 +4,17 @@
  * Each run of the stream is a request of its own, made when the stream is run and aborted when its consumer stops before the
  * end. Items reach the consumer as arrays of what has come, decoded when they are taken.
  */
-import { Array as Arr, Cause, Channel, Duration, Effect, Exit, type Pull, type Schema, Scope, Stream } from "effect"
+import { Cause, Channel, Duration, Effect, Exit, type Schema, Scope, Stream } from "effect"
 import type { CallError } from "../../protocol/call/CallError.ts"
 import { type ErrorPayload, normaliseName, readError, readResponded } from "../../protocol/call/Envelope.ts"
 import type { ErasedOperation } from "../../protocol/call/Operation.ts"
 import type { CallConnection, CallOptions } from "../../services/CallConnection.ts"
 import { encodeInput, type Forms, formatRequest, typedForms, untypedForms } from "./CallForms.ts"
 import type { CallDefaults } from "./CallFunction.ts"
+import { mapItems } from "./mapItems.ts"
 import type { Outbound } from "./Outbound.ts"
 import type { CallRequest } from "./PendingCall.ts"
 import { type QueueLimits, SubscriptionQueue } from "./SubscriptionQueue.ts"
-
-type Items<A, E> = Pull.Pull<Arr.NonEmptyReadonlyArray<A>, E>
 
 export const makeSubscribe = (
   outbound: Outbound,
@@ -33,7 +32,7 @@ export const makeSubscribe = (
       format: (id) => formatRequest(id, forms.name, input, token)
     }
     const items = openSubscription(outbound, limits, request, forms.error)
-    return forms.operation === undefined ? items : decoded(items, forms.output)
+    return forms.operation === undefined ? items : mapItems(items, forms.output)
   }
   function subscribe(
     target: string | ErasedOperation,
@@ -60,57 +59,25 @@ export const openSubscription = <E>(
 ): Stream.Stream<Schema.Json, E | CallError> =>
   Stream.fromChannel(
     Channel.fromTransform((_upstream, scope) =>
-      Effect.suspend(() => {
-        const queue = new SubscriptionQueue<E | CallError | Cause.Done>(limits)
-        const giveUp = outbound.call(request, {
-          refused: (payload) => queue.end(Exit.fail(error(readError(payload as Schema.Json)))),
-          failed: (failure) => queue.end(Exit.fail(failure)),
-          items: {
-            offer: (payload, bytes) => queue.offer(readResponded(payload as Schema.Json), bytes),
-            offerShared: (payload, bytes) => queue.offerShared(readResponded(payload as Schema.Json), bytes),
-            completed: () => queue.end(Exit.fail(Cause.Done()))
-          }
+      // Between the request and the finalizer that gives it up nobody may interrupt.
+      Effect.uninterruptible(
+        Effect.suspend(() => {
+          const queue = new SubscriptionQueue<E | CallError | Cause.Done>(limits)
+          const giveUp = outbound.call(request, {
+            refused: (payload) => queue.end(Exit.fail(error(readError(payload as Schema.Json)))),
+            failed: (failure) => queue.end(Exit.fail(failure)),
+            items: {
+              offer: (payload, bytes) => queue.offer(readResponded(payload as Schema.Json), bytes),
+              offerShared: (payload, bytes) => queue.offerShared(readResponded(payload as Schema.Json), bytes),
+              completed: () => queue.end(Exit.fail(Cause.Done()))
+            }
+          })
+          const leave = Effect.andThen(
+            giveUp,
+            Effect.sync(() => queue.close())
+          )
+          return Effect.as(Scope.addFinalizer(scope, leave), queue.take)
         })
-        const leave = Effect.andThen(
-          giveUp,
-          Effect.sync(() => queue.close())
-        )
-        return Effect.as(Scope.addFinalizer(scope, leave), queue.take)
-      })
+      )
     )
   )
-
-/** Decodes items when they are taken; one that does not decode ends the stream, after those before it. */
-const decoded = (
-  stream: Stream.Stream<Schema.Json, unknown>,
-  output: Forms["output"]
-): Stream.Stream<unknown, unknown> =>
-  Stream.transformPull(stream, (pull) => {
-    let broken: Effect.Effect<never, unknown> | undefined
-    const decode = (
-      items: Arr.NonEmptyReadonlyArray<Schema.Json>,
-      outputs: Array<unknown> = []
-    ): Items<unknown, unknown> => {
-      while (outputs.length < items.length) {
-        const next = output(items[outputs.length]!)
-        if (!Exit.isExit(next)) return Effect.flatMap(Effect.exit(next), (exit) => add(exit, items, outputs))
-        const exit = next as Exit.Exit<unknown, unknown>
-        if (Exit.isFailure(exit)) return add(exit, items, outputs)
-        outputs.push(exit.value)
-      }
-      return Effect.succeed(outputs as Arr.NonEmptyArray<unknown>)
-    }
-    const add = (
-      exit: Exit.Exit<unknown, unknown>,
-      items: Arr.NonEmptyReadonlyArray<Schema.Json>,
-      outputs: Array<unknown>
-    ): Items<unknown, unknown> => {
-      if (Exit.isSuccess(exit)) {
-        outputs.push(exit.value)
-        return decode(items, outputs)
-      }
-      broken = Effect.failCause(exit.cause)
-      return Arr.isArrayNonEmpty(outputs) ? Effect.succeed(outputs) : broken
-    }
-    return Effect.succeed(Effect.suspend(() => broken ?? Effect.flatMap(pull, (items) => decode(items))))
-  })

@@ -4,11 +4,12 @@
  * Plain callbacks of the socket; Effects only at the edge. Bounds: messages of `READ_AHEAD_BYTES` and one chunk of the socket
  * wait for the reader, then reading stops; a writer waits while more than `WRITE_AHEAD_BYTES` are unsent, and for a turn of
  * the event loop after each so many. There is no compression. A message that grows beyond the limit of the session is refused while it comes, so that a stranger cannot
- * make us hold what only a known peer may send.
+ * make us hold what only a known peer may send; one that stops coming ends the session. TCP asks after a quiet peer.
  */
+import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { NodeWS } from "@effect/platform-node"
-import { Deferred, Effect, Exit } from "effect"
+import { Deferred, type Duration, Effect, Exit } from "effect"
 import { CloseCode } from "../../protocol/CloseCode.ts"
 import { MAX_BODY_BYTES } from "../../protocol/call/Frame.ts"
 import { MessageClose, readMessageClose } from "../../protocol/call/MessageClose.ts"
@@ -26,6 +27,8 @@ export const WRITE_AHEAD_BYTES = 64 * 1024
 const MESSAGE_COST_BYTES = 64
 /** What the frames around the parts of one message may add: 16,384 of them, which is the bound of the socket, at 14 bytes. */
 const FRAMING_BYTES_MAX = 16_384 * 14
+/** How long a connection is quiet before TCP asks whether the other side is there. */
+const KEEP_ALIVE_AFTER_MILLIS = 10_000
 /** How long the other side may take to answer a close. */
 const CLOSE_DRAIN = "2 seconds"
 
@@ -42,8 +45,8 @@ export class CallSocket extends NodeWS.WebSocket {
 
 export interface Parts {
   readonly socket: CallSocket
-  /** What is below the WebSocket, where one knows it: then a message above the limit is refused while it comes. */
-  readonly below?: Duplex
+  /** What is below the WebSocket. */
+  readonly below: Duplex
   readonly info: ConnectionInfo
   readonly identity: Effect.Effect<Principal | undefined>
 }
@@ -54,7 +57,7 @@ export class WebSocketCarrier implements MessageCarrier {
   readonly receive: Effect.Effect<Uint8Array | string, ConnectionClosed>
   readonly closed: Effect.Effect<CloseReason>
   readonly #socket: CallSocket
-  readonly #below: Duplex | undefined
+  readonly #below: Duplex
   readonly #messages: Waitable<Uint8Array | string, ConnectionClosed>
   readonly #room: Waitable<void, ConnectionClosed>
   readonly #closed = Deferred.makeUnsafe<CloseReason>()
@@ -63,8 +66,11 @@ export class WebSocketCarrier implements MessageCarrier {
   #queuedBytes = 0
   #end: ConnectionClosed | undefined = undefined
   #limit = MAX_BODY_BYTES
+  #isGathering = false
+  #isWaking = false
   /** Bytes that were sent since a writer had to wait for a turn of the event loop. */
   #turnBytes = 0
+  #cameBytes = 0
   /** Bytes that came since a message was complete. */
   #unfinishedBytes = 0
   #isMessageComplete = false
@@ -92,12 +98,15 @@ export class WebSocketCarrier implements MessageCarrier {
       this.#ended({ by, ...read, reason: reason.toString("utf8") })
       Deferred.doneUnsafe(this.#gone, Exit.void)
     })
-    below?.on("data", this.#meter)
+    below.on("data", this.#meter)
+    // A machine that is gone says nothing.
+    if (below instanceof Socket) below.setKeepAlive(true, KEEP_ALIVE_AFTER_MILLIS)
   }
 
   readonly send = (message: Uint8Array): Effect.Effect<void, ConnectionClosed> =>
     Effect.suspend(() => {
       if (this.#end !== undefined) return Effect.fail(this.#end)
+      this.#gather()
       this.#socket.send(message, this.#sent)
       this.#count(message.length + MESSAGE_COST_BYTES)
       return this.#hasRoom ? Effect.void : this.#room.effect
@@ -120,14 +129,37 @@ export class WebSocketCarrier implements MessageCarrier {
 
   readonly limit = (bytes: number): void => {
     this.#limit = bytes
-    // Up to here the socket counts by itself.
-    if (bytes >= MAX_BODY_BYTES) this.#below?.off("data", this.#meter)
+  }
+
+  /**
+   * Ends the session where a message was begun and no byte of it comes for so long, or for up to twice as long. While we do
+   * not read ourselves nothing counts.
+   */
+  readonly endStalled = (after: Duration.Input): Effect.Effect<never> => {
+    let before = 0
+    const look = Effect.sync(() => {
+      const isStalled = this.#unfinishedBytes > 0 && this.#cameBytes === before && !this.#socket.isPaused
+      before = this.#cameBytes
+      if (isStalled) this.#cutOff(MessageClose.Stalled)
+    })
+    return Effect.forever(Effect.andThen(Effect.sleep(after), look))
   }
 
   readonly #sent = (): void => this.#room.wake()
 
   get #hasRoom(): boolean {
     return this.#turnBytes <= WRITE_AHEAD_BYTES && this.#socket.bufferedAmount <= WRITE_AHEAD_BYTES
+  }
+
+  /** Messages that become ready in one go leave in one write. */
+  #gather(): void {
+    if (this.#isGathering) return
+    this.#isGathering = true
+    this.#below.cork()
+    queueMicrotask(() => {
+      this.#isGathering = false
+      this.#below.uncork()
+    })
   }
 
   /** The system takes megabytes at once: a writer that never waits would keep us from reading, aborts above all. */
@@ -146,7 +178,15 @@ export class WebSocketCarrier implements MessageCarrier {
     if (this.#end !== undefined) return
     this.#queue.push(message)
     this.#queuedBytes += message.length + MESSAGE_COST_BYTES
-    if (!this.#messages.isAwaited && this.#queuedBytes >= READ_AHEAD_BYTES) this.#socket.pause()
+    if (this.#queuedBytes >= READ_AHEAD_BYTES && !this.#socket.isPaused) this.#socket.pause()
+    if (!this.#messages.isAwaited || this.#isWaking) return
+    this.#isWaking = true
+    queueMicrotask(this.#wake)
+  }
+
+  /** Once for all messages of a chunk. */
+  readonly #wake = (): void => {
+    this.#isWaking = false
     this.#messages.wake()
   }
 
@@ -160,14 +200,19 @@ export class WebSocketCarrier implements MessageCarrier {
 
   /** Runs after the socket has taken the chunk. */
   readonly #meter = (chunk: Uint8Array): void => {
+    this.#cameBytes += chunk.length
     this.#unfinishedBytes = this.#isMessageComplete ? 0 : this.#unfinishedBytes + chunk.length
     this.#isMessageComplete = false
-    if (this.#unfinishedBytes <= this.#limit + FRAMING_BYTES_MAX) return
-    this.#refused(MessageClose.TooLarge.reason)
-    // What still comes of it is not even looked at; the end goes out behind the close.
-    this.#below?.removeAllListeners("data").resume()
-    this.#socket.close(MessageClose.TooLarge.code)
-    this.#below?.end()
+    if (this.#unfinishedBytes > this.#limit + FRAMING_BYTES_MAX) this.#cutOff(MessageClose.TooLarge)
+  }
+
+  /** What still comes of the message is not even looked at; the end goes out behind the close. */
+  #cutOff({ code, reason }: MessageClose): void {
+    if (this.#end !== undefined) return
+    this.#refused(reason)
+    this.#below.removeAllListeners("data").resume()
+    this.#socket.close(code, reason)
+    this.#below.end()
   }
 
   #failed(error: Error): void {

@@ -9,6 +9,7 @@
 import type { SecureContextOptions } from "node:tls"
 import { Effect, Redacted, type Scope } from "effect"
 import { CALL_SUBPROTOCOL } from "../../protocol/call/Upgrade.ts"
+import { CallLimits } from "../../services/CallLimits.ts"
 import type { MessageCarrier } from "../../services/Dispatcher.ts"
 import type { Principal } from "../../services/Identity.ts"
 import { DialError } from "../../services/Transport.ts"
@@ -33,9 +34,13 @@ export const dial = (url: string, options: Options = {}): Effect.Effect<MessageC
   Effect.acquireRelease(
     Effect.suspend(() => connect(url, options)),
     (carrier) => carrier.close(1000, "")
+  ).pipe(
+    Effect.tap((carrier) =>
+      Effect.flatMap(CallLimits, ({ frameStall }) => Effect.forkScoped(carrier.endStalled(frameStall)))
+    )
   )
 
-const connect = (text: string, options: Options): Effect.Effect<MessageCarrier, DialError> => {
+const connect = (text: string, options: Options): Effect.Effect<WebSocketCarrier, DialError> => {
   const url = URL.canParse(text) ? new URL(text) : undefined
   if (url === undefined || !/^wss?:$/.test(url.protocol)) {
     return new DialError({ reason: { _tag: "Unsupported" }, target: text, hint: "not a ws: or wss: URL" })
@@ -61,16 +66,18 @@ const connect = (text: string, options: Options): Effect.Effect<MessageCarrier, 
       response.destroy()
     })
     socket.on("error", failed)
-    socket.once("open", () => {
-      const info = {
-        id: `websocket-${++connections}`,
-        side: "dialed",
-        carrier: "websocket",
-        remoteAddress: { host: url.hostname.replace(/^\[|\]$/g, ""), port: portOf(url) }
-      } as const
-      const carrier = new WebSocketCarrier({ socket, info, identity: identity ?? Effect.succeed(undefined) })
-      socket.off("error", failed)
-      resume(Effect.succeed(carrier))
+    socket.once("upgrade", ({ socket: below }) => {
+      socket.once("open", () => {
+        const info = {
+          id: `websocket-${++connections}`,
+          side: "dialed",
+          carrier: "websocket",
+          remoteAddress: { host: url.hostname.replace(/^\[|\]$/g, ""), port: portOf(url) }
+        } as const
+        const carrier = new WebSocketCarrier({ socket, below, info, identity: identity ?? Effect.succeed(undefined) })
+        socket.off("error", failed)
+        resume(Effect.succeed(carrier))
+      })
     })
     return Effect.sync(() => socket.terminate())
   })

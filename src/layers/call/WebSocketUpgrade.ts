@@ -10,16 +10,18 @@
  * | 400, 405 | not a WebSocket request, or one without the subprotocol `alknet.call` |
  * | 401 | a token that nobody has; no token where `access` wants somebody known |
  * | 403 | a page of another origin; somebody without the scope that `access` wants |
+ * | 500 | the look-up of who asks broke |
  */
 import { type IncomingMessage, STATUS_CODES } from "node:http"
 import type { Duplex } from "node:stream"
 import { NodeWS } from "@effect/platform-node"
-import { Effect, Option, Redacted, Schema, type Scope, Stream, SubscriptionRef } from "effect"
+import { Cause, Effect, Option, Redacted, Schema, type Scope, Stream, SubscriptionRef } from "effect"
 import { Alpn } from "../../protocol/Alpn.ts"
 import { CALL_SUBPROTOCOL, isOriginAllowed, subprotocolsOf, tokenOf } from "../../protocol/call/Upgrade.ts"
 import { nameOfCredential } from "../../protocol/identity/Credential.ts"
 import { scopesMatch } from "../../protocol/identity/Scope.ts"
 import { AuditLog } from "../../services/AuditLog.ts"
+import { CallLimits } from "../../services/CallLimits.ts"
 import { Dispatcher, type MessageCarrier } from "../../services/Dispatcher.ts"
 import { Identity, type Principal } from "../../services/Identity.ts"
 import type { ConnectionInfo, RemoteFilter } from "../../services/RemoteFilter.ts"
@@ -73,10 +75,13 @@ export const accept = (
   options: Options
 ): Effect.Effect<MessageCarrier, UpgradeRefused, Identity | Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.tapError(admit(upgrade, options), ({ status }) => Effect.sync(() => answer(upgrade.socket, status))),
+    Effect.onError(admit(upgrade, options), (cause) => Effect.sync(() => answer(upgrade.socket, statusOf(cause)))),
     ({ carrier }) => carrier.close(GOING_AWAY, "")
   ).pipe(
     Effect.tap(({ carrier, isStillWelcome }) => Effect.forkScoped(closeWhenUnknown(carrier, isStillWelcome))),
+    Effect.tap(({ carrier }) =>
+      Effect.flatMap(CallLimits, ({ frameStall }) => Effect.forkScoped(carrier.endStalled(frameStall)))
+    ),
     Effect.map(({ carrier }) => carrier)
   )
 
@@ -185,6 +190,10 @@ const openSocket = ({ head, request, socket }: UpgradeRequest): Effect.Effect<Ca
       resume(Effect.succeed(opened))
     })
   })
+
+/** What is no refusal is a fault of this node. */
+const statusOf = (cause: Cause.Cause<UpgradeRefused>): number =>
+  Option.match(Cause.findErrorOption(cause), { onNone: () => 500, onSome: ({ status }) => status })
 
 const answer = (socket: Duplex, status: number): void => {
   const challenge = status === 401 ? "WWW-Authenticate: Bearer\r\n" : ""

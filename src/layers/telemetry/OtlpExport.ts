@@ -6,8 +6,11 @@
  * their number a second (GuardedTracer) and by the batches under way.
  */
 import { Clock, ConfigProvider, Duration, Effect, Layer, Redacted, Tracer } from "effect"
-import { FetchHttpClient } from "effect/http"
-import { OtlpExporter, OtlpMetrics, OtlpSerialization, OtlpTracer } from "effect/observability"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as OtlpExporter from "effect/observability/OtlpExporter"
+import * as OtlpMetrics from "effect/observability/OtlpMetrics"
+import * as OtlpSerialization from "effect/observability/OtlpSerialization"
+import * as OtlpTracer from "effect/observability/OtlpTracer"
 import { guardedTracer } from "./GuardedTracer.ts"
 
 /** How long the collector may take for a batch. */
@@ -16,8 +19,8 @@ const ANSWER_WITHIN_MILLIS = 5000
 /** Batches under way to one URL. A batch has at most 1,000 spans. */
 const BATCHES_MAX = 4
 
-/** What is left may take this long when the node ends. */
-const FLUSH_WITHIN = Duration.millis(400)
+/** What is left may take this long when the node ends, for spans and for metrics. */
+const FLUSH_WITHIN = Duration.millis(250)
 
 export interface OtlpOptions {
   /** `http://127.0.0.1:4318`: without `/v1/...`. */

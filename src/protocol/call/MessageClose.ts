@@ -5,7 +5,7 @@
  * |---|---|
  * | 1000 | `NoError`; 1005, which says that the closer gave no code, is read alike |
  * | 1001 | `Draining` |
- * | 1002 | `ProtocolError`: a text message, or one that is no envelope |
+ * | 1002 | `ProtocolError`: a text message, one that is no envelope, or one that was begun and stopped coming |
  * | 1008 | `NoHandler`, and every code without a line here |
  * | 1009 | a message above the limit; read as `ProtocolError` |
  * | 1011 | `HandlerFailed` |
@@ -23,7 +23,8 @@ export interface MessageClose {
 export const MessageClose = {
   Text: { code: 1002, reason: "text messages not supported" },
   Invalid: { code: 1002, reason: "invalid EventEnvelope" },
-  TooLarge: { code: 1009, reason: "message too large" }
+  TooLarge: { code: 1009, reason: "message too large" },
+  Stalled: { code: 1002, reason: "message stopped coming" }
 } as const
 
 /** Bytes that a close frame has for its reason. */

@@ -175,7 +175,10 @@ export const callerCases = (provider: TransportProvider): void => {
   check(
     "CALL-021 CALL-078 ids are fresh UUIDs, requests hold nothing beside name and input, answers nothing after the first",
     Effect.gen(function* () {
-      const { accepted, connection } = yield* calling(provider)
+      const { accepted, connection } = yield* calling(provider, {
+        // All on the shared stream, however long a busy machine takes to begin them.
+        limits: { sharedStallAfter: "1 minute" }
+      })
       const calls = yield* Effect.forEach(Array.from({ length: 1000 }), () => begin(connection.call("x/y", { a: 1 })))
       const wire = yield* acceptWire(accepted)
       const seen = new Set<string>()

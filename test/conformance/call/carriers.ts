@@ -3,6 +3,7 @@
  * Each end is given twice: as the carrier of a session, and as a stream of frames for a case that speaks by hand.
  */
 import { createServer } from "node:http"
+import { createServer as createSecureServer } from "node:https"
 import type { AddressInfo } from "node:net"
 import { Deferred, Effect, Layer, Option, Redacted, Scope, SubscriptionRef } from "effect"
 import { fromMessages } from "../../../src/layers/call/MessageStream.ts"
@@ -89,11 +90,14 @@ const websockets = Effect.fnUntraced(function* (
   return { dialedCarrier, acceptedCarrier: yield* Deferred.await(accepted) }
 })
 
-/** An HTTP server on a free port that hands every upgrade over. */
-export const listening = (upgraded: (upgrade: WebSocketUpgrade.UpgradeRequest) => void) =>
+/** An HTTP server on a free port that hands every upgrade over; with a certificate, over TLS. */
+export const listening = (
+  upgraded: (upgrade: WebSocketUpgrade.UpgradeRequest) => void,
+  certificate?: { readonly cert: string; readonly key: string }
+) =>
   Effect.acquireRelease(
     Effect.callback<{ port: number; close: Effect.Effect<void> }>((resume) => {
-      const server = createServer()
+      const server = certificate === undefined ? createServer() : createSecureServer(certificate)
       server.on("upgrade", (request, socket, head) => upgraded({ request, socket, head }))
       server.listen(0, "127.0.0.1", () =>
         resume(

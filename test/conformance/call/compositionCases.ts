@@ -8,9 +8,8 @@ import { Capabilities } from "../../../src/services/Capabilities.ts"
 import { Operation } from "../../../src/services/Operation.ts"
 import { OperationContext } from "../../../src/services/OperationContext.ts"
 import { OperationGroup } from "../../../src/services/OperationGroup.ts"
-import { SessionSource } from "../../../src/services/SessionSource.ts"
 import type { TransportProvider } from "../transport/provider.ts"
-import { Compose, compose, composing, everything, open, saying, sessionLayer, told } from "./composing.ts"
+import { Compose, compose, composing, everything, saying, sessionLayer, told } from "./composing.ts"
 import { both, casesOver, principal, spy, wired } from "./kit.ts"
 import { external } from "./operations.ts"
 
@@ -59,14 +58,19 @@ export const compositionCases = (provider: TransportProvider): void => {
       const look = Effect.flatMap(OperationContext, (context) => Effect.sync(() => void seen.push(context)))
       const power = { id: "parent-power", scopes: ["c:child"], resources: { r: ["x"] } }
       const own = { id: "child-power", scopes: [], resources: {} }
-      const childScope = { allowed: ["c/nothing"], pinned: ["a/b"] }
+      const childScope = { allowed: ["c/grandchild"], pinned: ["a/b"] }
+      const Grandchild = Operation.query("c/grandchild", { output: Schema.Void, access: AccessControl.open })
       const Child = Operation.query("c/child", { output: Schema.Void, access: AccessControl.scopes("c:child") })
       const Parent = Operation.query("c/parent", { output: Schema.Void, ...external })
       const Watch = Operation.subscription("c/watch", { output: Schema.Void, ...external })
       const invokeChild = Effect.andThen(look, Effect.asVoid(Effect.orDie(compose("c/child", {}))))
       const options = { authority: power, scopedEnv: ["c/child"] }
       const group = OperationGroup.make(
-        Operation.implement(Child, look, { authority: own, scopedEnv: childScope }),
+        Operation.implement(Child, Effect.andThen(look, Effect.asVoid(Effect.orDie(compose("c/grandchild", {})))), {
+          authority: own,
+          scopedEnv: childScope
+        }),
+        Operation.implement(Grandchild, look),
         Operation.implement(Parent, invokeChild, options),
         Operation.implement(Watch, Stream.fromEffect(invokeChild), options)
       )
@@ -75,7 +79,7 @@ export const compositionCases = (provider: TransportProvider): void => {
       server.people.byKey.set(client.nodeId, caller)
       yield* wire.request("root", "c/parent", {}, { forwarded_for: { id: "origin", scopes: [], resources: {} } })
       assert.strictEqual((yield* wire.receive).type, "call.responded")
-      const [parent, child] = seen
+      const [parent, child, grandchild] = seen
       assert.deepInclude(child, {
         parentRequestId: "root",
         identity: power,
@@ -93,11 +97,19 @@ export const compositionCases = (provider: TransportProvider): void => {
       assert.strictEqual(child!.deadline, parent!.deadline)
       assert.isNumber(child!.deadline)
       assert.deepStrictEqual(child!.capabilities.names, [])
+      assert.deepInclude(grandchild, {
+        parentRequestId: child!.requestId,
+        identity: own,
+        authority: undefined,
+        originator: caller,
+        env: parent!.env,
+        deadline: parent!.deadline
+      })
 
       yield* wire.request("stream", "c/watch", {})
       assert.strictEqual((yield* wire.receive).type, "call.responded")
-      assert.deepStrictEqual([seen[2]!.deadline, seen[3]!.deadline], [undefined, undefined])
-      assert.notStrictEqual(seen[2]!.env, parent!.env)
+      assert.deepStrictEqual([seen[3]!.deadline, seen[4]!.deadline], [undefined, undefined])
+      assert.notStrictEqual(seen[3]!.env, parent!.env)
     })
   )
 
@@ -311,52 +323,6 @@ export const compositionCases = (provider: TransportProvider): void => {
       const { connection } = yield* both(provider, { server: { groups: [group] } })
       assert.deepStrictEqual(yield* connection.call(Parent, 3), [[2, 1, 0], [1, 2, 3], "end"])
       assert.deepStrictEqual(yield* connection.call(Parent, 0), [["empty"], [], "end"])
-    })
-  )
-
-  check(
-    "CALL-089 routing: the session first, then the registry with its internal operations; one env and one session per tree",
-    Effect.gen(function* () {
-      const { asked, below } = yield* sessionLayer(saying("c/both", "session"))
-      const groups = [
-        composing({ scopedEnv: ["c/both", "c/curated", "c/compose"] }),
-        saying("c/both", "curated"),
-        saying("c/curated", "curated")
-      ]
-      const { connection } = yield* both(provider, { server: { groups, below } })
-      assert.strictEqual(yield* connection.call(Compose, { name: "c/both" }), "session")
-      assert.strictEqual(yield* connection.call(Compose, { name: "c/curated" }), "curated")
-      const nested = { name: "c/compose", input: { name: "c/compose", input: { name: "c/both" } } }
-      assert.strictEqual(yield* connection.call(Compose, nested), "session")
-      assert.lengthOf(asked, 3)
-    })
-  )
-
-  check(
-    "CALL-089 a session source that breaks counts as none",
-    Effect.gen(function* () {
-      const below = Layer.succeed(SessionSource, SessionSource.of({ overlay: () => Effect.die("no session") }))
-      const groups = [composing({ scopedEnv: ["c/curated"] }), saying("c/curated", "curated")]
-      const { connection, server } = yield* both(provider, { server: { groups, below } })
-      assert.strictEqual(yield* connection.call(Compose, { name: "c/curated" }), "curated")
-      assert.isTrue(server.logs.some((line) => line.includes("session")))
-    })
-  )
-
-  check(
-    "CALL-083 operations of a session are NOT_FOUND from a wire, whatever their declaration says",
-    Effect.gen(function* () {
-      const group = OperationGroup.make(
-        Operation.implement(Operation.query("s/open", { ...open, visibility: "external" }), () => Effect.succeed("no"))
-      )
-      const { below } = yield* sessionLayer(group)
-      const { connection } = yield* both(provider, {
-        server: { groups: [composing({ scopedEnv: ["s/open"] })], below }
-      })
-      assert.strictEqual((yield* Effect.flip(connection.call("s/open", {}))).code, "NOT_FOUND")
-      assert.strictEqual(yield* connection.call(Compose, { name: "s/open" }), "no")
-      const listed = yield* connection.call("services/list", {})
-      assert.notInclude(JSON.stringify(listed), "s/open")
     })
   )
 

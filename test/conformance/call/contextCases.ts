@@ -1,15 +1,15 @@
 /** Conformance of what a handler is told about a request from a wire, and of what is told to nobody (call.md sections 4 and 11). */
 import { inspect } from "node:util"
 import { assert } from "@effect/vitest"
-import { Clock, Context, Effect, Layer, Redacted, Schema, Stream } from "effect"
+import { Clock, Context, Deferred, Effect, Fiber, Layer, Redacted, Schema, Stream } from "effect"
 import { AccessControl } from "../../../src/protocol/call/AccessControl.ts"
 import { Capabilities } from "../../../src/services/Capabilities.ts"
 import { Operation } from "../../../src/services/Operation.ts"
 import { OperationContext } from "../../../src/services/OperationContext.ts"
 import { OperationGroup } from "../../../src/services/OperationGroup.ts"
-import type { TransportProvider } from "../transport/provider.ts"
-import { both, casesOver, principal, trusted, wired } from "./kit.ts"
-import { Echo, operations } from "./operations.ts"
+import { type TransportProvider, turns } from "../transport/provider.ts"
+import { begin, both, casesOver, principal, trusted, wired } from "./kit.ts"
+import { Echo, operations, until } from "./operations.ts"
 
 const external = { visibility: "external", access: AccessControl.open } as const
 
@@ -126,6 +126,35 @@ export const contextCases = (provider: TransportProvider): void => {
         client: { groups: [operations().group] }
       })
       assert.strictEqual(yield* connection.call(Back, undefined), "from the server")
+    })
+  )
+
+  check(
+    "CALL-071 concurrent requests with different tokens do not influence each other, the connection, or its peer",
+    Effect.gen(function* () {
+      const { look, seen } = witness()
+      const gate = Deferred.makeUnsafe<void>()
+      const Who = Operation.query("c/who", { output: Schema.Json, ...external })
+      const who = Effect.map(OperationContext, ({ identity }) => identity?.id ?? null)
+      const group = OperationGroup.make(
+        Operation.implement(Who, Effect.andThen(look, Effect.andThen(Deferred.await(gate), who)))
+      )
+      const { connection, server } = yield* both(provider, { server: { groups: [group] } })
+      const tokens = ["alk_one", undefined, "alk_two", "alk_one", undefined]
+      for (const token of ["alk_one", "alk_two"]) server.people.byToken.set(token, principal(`holder of ${token}`))
+      const calls = yield* Effect.forEach(tokens, (token) =>
+        begin(connection.call(Who, undefined, token === undefined ? {} : { authToken: Redacted.make(token) }))
+      )
+      yield* until(connection, { pending: tokens.length })
+      while (seen.length < tokens.length) yield* turns(1)
+      yield* Deferred.succeed(gate, undefined)
+      const answers = yield* Effect.forEach(calls, (fiber) => Fiber.join(fiber))
+      assert.deepStrictEqual(
+        answers,
+        tokens.map((token) => (token === undefined ? "client" : `holder of ${token}`))
+      )
+      // What the filter judges by is the peer, whatever the request brought along.
+      for (const { view } of seen) assert.strictEqual(view.peer.identity?.id, "client")
     })
   )
 

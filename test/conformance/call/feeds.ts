@@ -1,5 +1,6 @@
 /** Subscriptions that the cases subscribe to: what was made, what has ended, and what they fail with. */
 import { Effect, Queue, Schema, Stream } from "effect"
+import type { CallError } from "../../../src/protocol/call/CallError.ts"
 import { Operation } from "../../../src/services/Operation.ts"
 import { OperationGroup } from "../../../src/services/OperationGroup.ts"
 import type { Wire } from "./kit.ts"
@@ -51,3 +52,15 @@ export const answerOf = (wire: Wire): Effect.Effect<ReadonlyArray<readonly [stri
       if (type !== "call.responded") return seen
     }
   })
+
+/** Collects a stream, and what it ended with. */
+export const heard = <A, E>(stream: Stream.Stream<A, E>) =>
+  Effect.gen(function* () {
+    const items: Array<A> = []
+    const exit = yield* Effect.result(Stream.runForEach(stream, (item) => Effect.sync(() => items.push(item))))
+    return [items, exit._tag === "Success" ? "end" : exit.failure] as const
+  })
+
+/** The same with the code and message of a `CallError`. */
+export const heardText = <A>(stream: Stream.Stream<A, CallError>) =>
+  Effect.map(heard(stream), ([items, end]) => [items, end === "end" ? end : `${end.code} ${end.message}`] as const)

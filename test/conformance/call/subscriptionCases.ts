@@ -186,11 +186,13 @@ export const subscriptionCases = (provider: TransportProvider): void => {
     Effect.gen(function* () {
       const { ended, group } = feeds()
       const { connection, dialed } = yield* wired(provider, { groups: [group] })
-      for (const cut of ["reset", "stop"] as const) {
+      for (const cut of ["reset", "stop", "stop of a peer that has nothing more to say"] as const) {
         const wire = yield* openWire(dialed)
         yield* wire.request(cut, "t/flood", 1000)
         yield* wire.receive
-        yield* wire.stream[cut](9)
+        if (cut === "reset") yield* wire.stream.reset(9)
+        else if (cut === "stop") yield* wire.stream.stop(9)
+        else yield* Effect.andThen(wire.stream.finish, wire.stream.stop(9))
         assert.strictEqual(yield* ended, "flood", cut)
       }
       yield* until(connection, { inbound: 0 })

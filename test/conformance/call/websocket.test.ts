@@ -111,7 +111,7 @@ describe("WebSocket", () => {
     )
   )
 
-  it.live("CALL-130 CALL-117 a page that reads nothing holds the handler of its subscription back", () =>
+  it.live("CALL-130 a page that reads nothing holds the handler of its subscription back", () =>
     leavesNothing(
       Effect.gen(function* () {
         const given = { count: 0 }

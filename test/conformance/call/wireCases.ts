@@ -169,6 +169,24 @@ export const wireCases = (provider: TransportProvider): void => {
   )
 
   check(
+    "CALL-056 an id that is used again and again, of whatever length, does not fill the log",
+    Effect.gen(function* () {
+      const { group, started } = operations()
+      const { server, wire } = yield* wired(provider, { groups: [group] })
+      const id = "long".repeat(10_000)
+      yield* wire.request(id, "t/slow", "once")
+      assert.strictEqual(yield* Queue.take(started), "once")
+      for (let count = 0; count < 100; count++) yield* wire.request(id, "t/slow", "again")
+      yield* wire.request("after", "t/echo", 1)
+      assert.strictEqual((yield* wire.receive).id, "after")
+      const lines = server.logs.filter((line) => line.includes("request ignored"))
+      assert.strictEqual(lines.length, 16)
+      assert.isBelow(Math.max(...lines.map((line) => line.length)), 200)
+      assert.strictEqual(yield* Queue.size(started), 0)
+    })
+  )
+
+  check(
     "CALL-010 CALL-011 deep nesting that is allowed and members called __proto__ are data, in and out",
     Effect.gen(function* () {
       const { wire } = yield* wired(provider, { groups: [operations().group] })

@@ -1,11 +1,12 @@
 /** Composition as a whole, through the entry of the gateways: who runs, judged by a second reading of call.md. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Schema, Stream } from "effect"
+import { Context, Effect, Layer, Redacted, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import fc from "fast-check"
 import * as PeerGraphLayer from "../../../src/layers/PeerGraph.ts"
 import * as SessionOverlayLayer from "../../../src/layers/SessionOverlay.ts"
 import { AccessControl } from "../../../src/protocol/call/AccessControl.ts"
+import { Capabilities } from "../../../src/services/Capabilities.ts"
 import { Operation } from "../../../src/services/Operation.ts"
 import { OperationContext } from "../../../src/services/OperationContext.ts"
 import { PeerRef } from "../../../src/services/OperationEnv.ts"
@@ -148,6 +149,38 @@ describe("composition", () => {
         })
       )
       assert.strictEqual(ended.state.count, 1)
+    })
+  )
+
+  it.effect("CALL-085 an imported child gets no capability, whatever is granted; a child of this node does", () =>
+    Effect.gen(function* () {
+      const seen: Array<ReadonlyArray<string>> = []
+      const look = Effect.map(OperationContext, ({ capabilities }) => void seen.push(capabilities.names))
+      const Child = (name: string) => Operation.query(name, { output: Schema.Void, access: AccessControl.open })
+      const { get } = yield* SessionOverlayLayer.make(OperationGroup.make(Operation.implement(Child("w/far"), look)))
+      const graph = Context.get(yield* Layer.build(PeerGraphLayer.layer), PeerGraph)
+      const far = { ...get("w/far")!, provenance: "FromCall" as const }
+      yield* graph.attach({
+        peerId: "w",
+        overlay: {
+          get: (name) => (name === "w/far" ? far : undefined),
+          names: () => ["w/far"],
+          install: () => Effect.void
+        }
+      })
+      const capabilities = yield* Capabilities.fromSecrets(new Map([["key", Redacted.make(new Uint8Array(4))]]))
+      const grantAll = (name: string) => told(compose(name, {}, { grant: "all" }))
+      const group = OperationGroup.make(
+        Operation.implement(Child("t/near"), look),
+        Operation.implement(
+          Operation.query("t/parent", { ...open, ...external }),
+          () => Effect.all([grantAll("w/far"), grantAll("t/near")]),
+          { scopedEnv: ["w/far", "t/near"], capabilities }
+        )
+      )
+      const { dispatcher } = yield* node({ groups: [group], below: Layer.succeed(PeerGraph, graph) })
+      yield* dispatcher.invoke(view, "t/parent", {})
+      assert.deepStrictEqual(seen, [[], ["key"]])
     })
   )
 

@@ -6,6 +6,8 @@ import type { CallError } from "../../../src/protocol/call/CallError.ts"
 import type { CallConnection } from "../../../src/services/CallConnection.ts"
 import type { CallCarrier, Dispatcher } from "../../../src/services/Dispatcher.ts"
 import { Operation } from "../../../src/services/Operation.ts"
+import type { OperationContext } from "../../../src/services/OperationContext.ts"
+import type { OperationEnv } from "../../../src/services/OperationEnv.ts"
 import { OperationGroup } from "../../../src/services/OperationGroup.ts"
 import type { OperationRegistry, RegistryError } from "../../../src/services/OperationRegistry.ts"
 
@@ -57,5 +59,23 @@ const notCompiling = (
   const json: Stream.Stream<Schema.Json, CallError> = connection.subscribe("fs/watch", null)
   return [closed, open, call, careless, items, hopeful, json]
 }
+
+const notComposing = (env: OperationEnv) => {
+  // @ts-expect-error CALL-082 a subscription has no single answer
+  env.invoke(Watch, undefined)
+  // @ts-expect-error CALL-082 a query is no stream
+  env.subscribe(Read, "x")
+  // @ts-expect-error CALL-082 the input has the declared type
+  env.invoke(Read, 5)
+  // @ts-expect-error CALL-082 the declared error is among the errors
+  const careless: Effect.Effect<string, CallError, OperationContext> = env.invoke(Read, "x")
+  // @ts-expect-error CALL-082 only a handler composes
+  const outside: Effect.Effect<string, Missing | CallError> = env.invoke(Read, "x")
+  const call: Effect.Effect<string, Missing | CallError, OperationContext> = env.invoke(Read, "x")
+  const items: Stream.Stream<string, Missing | CallError, OperationContext> = env.subscribe(Watch, undefined)
+  return [careless, outside, call, items]
+}
+
+it("CALL-082 composition is typed like calls", () => assert.isFunction(notComposing))
 
 it("CALL-046 CALL-082 the types say no where they should", () => assert.isFunction(notCompiling))

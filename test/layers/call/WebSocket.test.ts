@@ -2,18 +2,20 @@
 import { randomBytes } from "node:crypto"
 import { connect } from "node:net"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Fiber, Layer, Queue, Redacted, Scope } from "effect"
+import { Context, Deferred, Effect, Fiber, Layer, Queue, Redacted, Scope, SubscriptionRef } from "effect"
 import { TestClock } from "effect/testing"
 import * as WebSocketClient from "../../../src/layers/call/WebSocketClient.ts"
 import * as WebSocketUpgrade from "../../../src/layers/call/WebSocketUpgrade.ts"
 import * as IdentityLayer from "../../../src/layers/Identity.ts"
 import { makeEphemeralIdentity } from "../../../src/layers/LocalIdentity.ts"
 import * as MemoryPeerStore from "../../../src/layers/store/MemoryPeerStore.ts"
+import { makeWebCertificate } from "../../../src/layers/transport/webCertificate.ts"
 import { CloseCode } from "../../../src/protocol/CloseCode.ts"
 import { CALL_PATH, CALL_SUBPROTOCOL } from "../../../src/protocol/call/Upgrade.ts"
 import { hashToken, makeToken, tokenPrefix } from "../../../src/protocol/identity/Token.ts"
 import type { MessageCarrier } from "../../../src/services/Dispatcher.ts"
-import { ApiKey, PeerStore } from "../../../src/services/PeerStore.ts"
+import { Identity } from "../../../src/services/Identity.ts"
+import { ApiKey, PeerStore, type Snapshot } from "../../../src/services/PeerStore.ts"
 import { listening } from "../../conformance/call/carriers.ts"
 import { people, principal } from "../../conformance/call/kit.ts"
 import { operations } from "../../conformance/call/operations.ts"
@@ -22,23 +24,32 @@ import { leavesNothing, soon, turns } from "../../conformance/transport/provider
 
 const TOKEN = "alk_0123456789ABCDEFGHIJKLMNOP"
 
-/** The two ends of a WebSocket, without a session. */
-const ends = Effect.gen(function* () {
+/** An HTTP server whose upgrades become carriers, without a session. */
+const accepting = Effect.fnUntraced(function* (
+  options: WebSocketUpgrade.Options = { access: "anonymous" },
+  services?: Layer.Layer<Identity>,
+  certificate?: { readonly cert: string; readonly key: string }
+) {
   const scope = yield* Effect.scope
-  const accepted = Deferred.makeUnsafe<MessageCarrier, WebSocketUpgrade.UpgradeRefused>()
-  const identity = yield* tokenIdentity(people())
-  const port = yield* listening((upgrade) =>
+  const carriers = yield* Queue.unbounded<MessageCarrier>()
+  const identity = services ?? (yield* tokenIdentity(people()))
+  const accept = (upgrade: WebSocketUpgrade.UpgradeRequest) =>
     Effect.runFork(
-      WebSocketUpgrade.accept(upgrade, { access: "anonymous" }).pipe(
+      WebSocketUpgrade.accept(upgrade, options).pipe(
+        Effect.flatMap((carrier) => Queue.offer(carriers, carrier)),
         Effect.provide(identity),
         Effect.provideService(Scope.Scope, scope),
-        Effect.exit,
-        Effect.flatMap((exit) => Deferred.done(accepted, exit))
+        Effect.ignore
       )
     )
-  )
-  const client = yield* WebSocketClient.dial(`ws://127.0.0.1:${port}${CALL_PATH}`)
-  return { client, server: yield* Deferred.await(accepted) }
+  const port = yield* listening(accept, certificate)
+  return { port, url: `ws://127.0.0.1:${port}${CALL_PATH}`, accepted: Queue.take(carriers) }
+})
+
+/** The two ends of a WebSocket. */
+const ends = Effect.gen(function* () {
+  const { accepted, url } = yield* accepting()
+  return { client: yield* WebSocketClient.dial(url), server: yield* accepted }
 })
 
 /** A TCP connection that asks for the upgrade by hand. */
@@ -154,6 +165,38 @@ describe("the upgrade", () => {
     )
   )
 
+  it.live("a look-up that breaks is answered with 500, and the socket is closed", () =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const broken = Layer.mock(Identity, {
+          local: yield* makeEphemeralIdentity,
+          snapshot: yield* SubscriptionRef.make<Snapshot>({ revision: 0, peers: [], apiKeys: [], grants: [] }),
+          resolveRequest: () => Effect.die("the look-up broke")
+        })
+        const { port } = yield* accepting({ access: "anonymous" }, broken)
+        const { chunk, closed } = yield* byHand(port, [offer, bearer])
+        assert.match((yield* chunk).toString("latin1"), /^HTTP\/1\.1 500 /)
+        yield* soon("the end of the socket", closed)
+      })
+    )
+  )
+
+  it.live("over TLS the certificate of the web server is checked, against the system's or what the dialer trusts", () =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const { certPem, keyPem } = makeWebCertificate({ kind: "always" })
+        const { accepted, port } = yield* accepting(undefined, undefined, { cert: certPem, key: keyPem })
+        const url = `wss://localhost:${port}${CALL_PATH}`
+        const untrusted = yield* Effect.flip(Effect.scoped(WebSocketClient.dial(url)))
+        assert.deepInclude(untrusted.reason, { _tag: "Unreachable", code: "DEPTH_ZERO_SELF_SIGNED_CERT" })
+        const client = yield* WebSocketClient.dial(url, { ca: certPem })
+        const server = yield* accepted
+        yield* server.send(Buffer.alloc(300_000, 7))
+        assert.strictEqual((yield* client.receive).length, 300_000)
+      })
+    )
+  )
+
   it.live("ID-R31 a session ends when the key of its token is revoked, and no other does", () =>
     leavesNothing(
       Effect.gen(function* () {
@@ -161,20 +204,11 @@ describe("the upgrade", () => {
           Layer.provideMerge(IdentityLayer.layer(yield* makeEphemeralIdentity), MemoryPeerStore.layer())
         )
         const store = Context.get(context, PeerStore)
-        const scope = yield* Effect.scope
-        const port = yield* listening((upgrade) =>
-          Effect.runFork(
-            Effect.exit(WebSocketUpgrade.accept(upgrade, { access: { scope: "web:call" } })).pipe(
-              Effect.provideService(Scope.Scope, scope),
-              Effect.provide(context)
-            )
-          )
-        )
+        const { url } = yield* accepting({ access: { scope: "web:call" } }, Layer.succeedContext(context))
         const dial = Effect.fnUntraced(function* () {
           const token = makeToken(randomBytes)
           const prefix = tokenPrefix(token)
           yield* store.addKey(ApiKey.make({ prefix, sha256: hashToken(token), scopes: ["web:*"] }))
-          const url = `ws://127.0.0.1:${port}${CALL_PATH}`
           return { prefix, carrier: yield* WebSocketClient.dial(url, { authToken: Redacted.make(token) }) }
         })
         const [kept, revoked] = [yield* dial(), yield* dial()]
@@ -246,6 +280,33 @@ describe("a carrier", () => {
       )
   )
 
+  it.effect("CALL-015 a message that stops for 30 s ends the session, one that goes on does not", () =>
+    leavesNothing(
+      Effect.gen(function* () {
+        const { logs, port } = yield* websocketNode({ groups: [operations().group] })
+        const { chunk, closed, socket } = yield* byHand(port, [offer])
+        yield* chunk
+        const part = (flags: number) =>
+          Effect.gen(function* () {
+            socket.write(Buffer.from([flags, 0x81, 0, 0, 0, 0, 0x20]))
+            // A ping behind it is answered when it was read.
+            socket.write(Buffer.from([0x89, 0x80, 0, 0, 0, 0]))
+            assert.strictEqual((yield* chunk)[0], 0x8a)
+          })
+        yield* part(0x02)
+        yield* TestClock.adjust("30 seconds")
+        yield* part(0x00)
+        yield* TestClock.adjust("30 seconds")
+        assert.isFalse(socket.destroyed)
+        yield* TestClock.adjust("30 seconds")
+        const close = yield* chunk
+        assert.strictEqual(close.subarray(4).toString("utf8"), "message stopped coming")
+        yield* closed
+        assert.match(logs.join("\n"), /call stream refused/)
+      })
+    )
+  )
+
   it.live("a frame that is no WebSocket frame ends the session", () =>
     leavesNothing(
       Effect.gen(function* () {
@@ -283,22 +344,10 @@ describe("a carrier", () => {
   it.effect("a peer that does not answer the close is cut off after 2 s", () =>
     leavesNothing(
       Effect.gen(function* () {
-        const scope = yield* Effect.scope
-        const accepted = yield* Deferred.make<MessageCarrier, WebSocketUpgrade.UpgradeRefused>()
-        const identity = yield* tokenIdentity(people())
-        const port = yield* listening((upgrade) =>
-          Effect.runFork(
-            WebSocketUpgrade.accept(upgrade, { access: "anonymous" }).pipe(
-              Effect.provide(identity),
-              Effect.provideService(Scope.Scope, scope),
-              Effect.exit,
-              Effect.flatMap((exit) => Deferred.done(accepted, exit))
-            )
-          )
-        )
+        const { accepted, port } = yield* accepting()
         const { chunk, closed, socket } = yield* byHand(port, [offer])
         yield* chunk
-        const closing = yield* Effect.forkChild((yield* Deferred.await(accepted)).close(1000, ""), {
+        const closing = yield* Effect.forkChild((yield* accepted).close(1000, ""), {
           startImmediately: true
         })
         assert.strictEqual((yield* chunk)[0], 0x88)

@@ -68,10 +68,13 @@ export const makeContext = (
   config.setMaxIdleTimeout(limits.idleMillis)
   config.setMaxRecvUdpPayloadSize(DATAGRAM_BYTES_MAX)
   config.setMaxSendUdpPayloadSize(options.datagramBytes)
-  config.setInitialMaxData(limits.connectionWindowBytes)
-  config.setInitialMaxStreamDataBidiLocal(limits.streamWindowBytes)
-  config.setInitialMaxStreamDataBidiRemote(limits.streamWindowBytes)
-  config.setMaxConnectionWindow(limits.connectionWindowBytes)
+  // No window for the connection as a whole: the stack opens it again only when less than half of it lies unread, and half of
+  // it may be 24 KiB, so that one stream whose reader waits would hold up all others for ever. What lies unread is bounded by
+  // the windows of the streams and by the watchdog.
+  config.setInitialMaxData(Number.MAX_SAFE_INTEGER)
+  const firstWindow = Math.min(limits.firstStreamWindowBytes, limits.streamWindowBytes)
+  config.setInitialMaxStreamDataBidiLocal(firstWindow)
+  config.setInitialMaxStreamDataBidiRemote(firstWindow)
   config.setMaxStreamWindow(limits.streamWindowBytes)
   config.setInitialMaxStreamsBidi(limits.streams)
   // The Transport contract has streams in both directions only.

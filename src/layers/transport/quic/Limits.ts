@@ -30,10 +30,10 @@ export interface QuicLimits {
   readonly streams: number
   /** Bytes of one stream that wait in the driver for a reader; beyond, flow control holds the peer. */
   readonly readAheadBytes: number
-  /** Bytes that a peer may have in flight to us on one stream. */
+  /** Bytes that a peer may have in flight to us on a new stream. */
+  readonly firstStreamWindowBytes: number
+  /** The same on a stream whose reader keeps up: its window grows to this. */
   readonly streamWindowBytes: number
-  /** Bytes that a peer may have in flight to us on all streams of a connection: the most that it can make us hold. */
-  readonly connectionWindowBytes: number
   /** Received datagrams (RFC 9221) that wait for a reader; the oldest are dropped. */
   readonly datagramQueue: number
   /** Time without a packet after which a connection ends. */
@@ -47,10 +47,11 @@ export interface QuicLimits {
   /** Watchdog: computing time in milliseconds a second that a connection may take beside 0.1 ms a datagram. */
   readonly cpuMillisPerSecond: number
   /**
-   * Watchdog: bytes received on a connection that never came out as stream data, beside its window, 200 a datagram and a
-   * quarter of the data. Frames that only fill the memory of the stack count here.
+   * Watchdog: bytes received on a connection that have not come out as stream data, beside 200 a datagram and a quarter of
+   * the data: the most that a peer can make us hold. What readers have left unread counts here, and frames that only fill
+   * the memory of the stack. More than all streams of a peer at their first window, so that readers may wait.
    */
-  readonly unexplainedBytes: number
+  readonly unreadBytes: number
 }
 
 const MEBIBYTE = 1024 * 1024
@@ -69,15 +70,15 @@ export const DEFAULT_LIMITS: QuicLimits = {
   statelessPerSecond: 5000,
   streams: 256,
   readAheadBytes: 256 * 1024,
+  firstStreamWindowBytes: 256 * 1024,
   streamWindowBytes: 8 * MEBIBYTE,
-  connectionWindowBytes: 24 * MEBIBYTE,
   datagramQueue: 256,
   idleMillis: 30_000,
   keepAliveMillis: 10_000,
   closeDrainMillis: 2000,
   datagramsPerSecond: 500_000,
   cpuMillisPerSecond: 250,
-  unexplainedBytes: 16 * MEBIBYTE
+  unreadBytes: 96 * MEBIBYTE
 }
 
 /** Connection ids of one peer that may be active at a time. */

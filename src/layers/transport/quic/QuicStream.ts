@@ -108,8 +108,7 @@ export class QuicStream {
     } catch (thrown) {
       const failure = streamFailureOf(thrown)
       if (failure.kind !== "done") {
-        // A full queue had made the stack hold data back, of which the reset took up to a window.
-        connection.wear.reset(this.#wasFull ? host.limits.streamWindowBytes : 0)
+        connection.dropped.reset(this.#wasFull ? host.limits.streamWindowBytes : 0)
         this.#endReading({ kind: "reset", code: failure.kind === "reset" ? failure.code : 0 })
       }
     }
@@ -191,7 +190,7 @@ export class QuicStream {
     if (this.readEnd !== undefined) return
     const { connection } = this
     connection.stoppedBytes += connection.host.limits.streamWindowBytes
-    // Read out first: what the stack drops by itself would stay counted in the window of the connection.
+    // Read out first: a stream that the peer has ended is over then, and there is nothing to stop.
     const isOver = this.#exists && connection.discard(this.id)
     try {
       if (this.#exists && !isOver) connection.q.streamShutdown(this.id, SHUTDOWN_READ, code)
@@ -222,6 +221,8 @@ export class QuicStream {
       const isAlone = end && bytes.length === 0 && this.#dataTurn !== connection.turn
       if (isAlone && this.#exists && !this.#mayEndAlone()) return 0
       const taken = connection.q.streamSend(this.id, bytes, end) ?? 0
+      // No room, or no stream: one that the peer stopped is forgotten once it knows of the end that the stack gave it.
+      if (taken === 0 && bytes.length > 0 && this.#exists) connection.q.streamCapacity(this.id)
       if (!this.#exists) this.#begin()
       if (taken > 0) this.#dataTurn = connection.turn
       if (end && taken === bytes.length) {

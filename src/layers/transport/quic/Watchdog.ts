@@ -2,8 +2,8 @@
  * What one connection may take over time: its handshake, its computing time, its datagrams, and bytes that never come out.
  *
  * The stack has known flaws that need a peer which completed a handshake (docs: security). This bounds what each can cost
- * from outside; an endless loop inside one call it cannot end. It is asked twice a second about every connection, ends those
- * whose window is worn out (see `WindowWear.ts`) when they are quiet, and sends the keep-alive of dialed connections.
+ * from outside; an endless loop inside one call it cannot end. It is asked twice a second about every connection, and sends
+ * the keep-alive of dialed ones.
  */
 import { CloseCode } from "../../../protocol/CloseCode.ts"
 import type { QuicLimits } from "./Limits.ts"
@@ -19,9 +19,6 @@ const OVERHEAD_BYTES_PER_DATAGRAM = 200
 const STRIKES = 3
 
 const SECOND_MILLIS = 1000
-
-/** Without a packet for this long, everything that was written is acknowledged. */
-const QUIET_MILLIS = 1000
 
 interface Seen {
   at: number
@@ -54,9 +51,6 @@ export class Watchdog {
       return now - connection.startedAt >= limits.handshakeMillis ? endHandshake : undefined
     }
     if (this.#isOverBounds(connection, now, processMillis)) return endExcess
-    if (connection.wear.isWorn && connection.streams.size === 0 && now - connection.lastReceived >= QUIET_MILLIS) {
-      return endWorn
-    }
     if (!connection.isServer && connection.isInUse && now - connection.lastReceived >= limits.keepAliveMillis) {
       connection.keepAlive()
     }
@@ -67,11 +61,11 @@ export class Watchdog {
     const limits = this.#limits
     const { receivedBytes, deliveredBytes, receivedDatagrams, sentDatagrams, cpuMillis } = connection
     const explained =
-      limits.connectionWindowBytes +
       deliveredBytes * 1.25 +
       connection.stoppedBytes +
+      Math.min(connection.dropped.total, deliveredBytes + limits.unreadBytes) +
       receivedDatagrams * OVERHEAD_BYTES_PER_DATAGRAM
-    if (receivedBytes - explained > limits.unexplainedBytes) return true
+    if (receivedBytes - explained > limits.unreadBytes) return true
     const seen = this.#seen.get(connection)
     if (seen === undefined) {
       this.#seen.set(connection, { at: now, receivedDatagrams, sentDatagrams, cpuMillis, processMillis, strikes: 0 })
@@ -95,7 +89,5 @@ export class Watchdog {
 
 const endHandshake = (connection: QuicConnection): void =>
   connection.abandon({ by: "transport", code: 0, kind: "idle", reason: "the handshake took too long" })
-
-const endWorn = (connection: QuicConnection): void => connection.close(CloseCode.NoError, "")
 
 const endExcess = (connection: QuicConnection): void => connection.close(CloseCode.TooMany, "")

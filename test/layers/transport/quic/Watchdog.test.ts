@@ -18,7 +18,7 @@ const flood = (connection: QuicConnection, message: Uint8Array) =>
 describe("Watchdog", () => {
   it.live("ends a connection that fills the stack with what never comes out, and no other", () =>
     Effect.gen(function* () {
-      const limits = { connectionWindowBytes: 64 * KIBIBYTE, unexplainedBytes: 64 * KIBIBYTE }
+      const limits = { unreadBytes: 128 * KIBIBYTE }
       const node = yield* listenRaw({ limits })
       const good = yield* dialRaw(yield* dialerRaw(), node)
       const bad = yield* dialRaw(yield* dialerRaw(), node)

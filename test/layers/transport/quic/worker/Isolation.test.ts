@@ -176,11 +176,10 @@ describe("TR-034 isolation in a worker thread", () => {
     () =>
       Effect.gen(function* () {
         const warnings: Array<string> = []
-        const transport = yield* isolated(warnings, { firstPauseMillis: 300 })
-        const quic = yield* listening(transport)
-        const { port } = quic.listener.address
-        const tlsTransport = Context.get(yield* Layer.build(TlsTransport.layer()), Transport)
-        const tls = yield* listening(tlsTransport, port)
+        // TCP first, as the node does: of its ports many more are taken.
+        const tls = yield* listening(Context.get(yield* Layer.build(TlsTransport.layer()), Transport))
+        const { port } = tls.listener.address
+        const quic = yield* listening(yield* isolated(warnings, { firstPauseMillis: 300 }), port)
         const client = yield* makeEphemeralIdentity
         const overTls = yield* echoes(yield* dial(tls, client))
         assert.strictEqual(yield* overTls(), 7)
@@ -226,7 +225,8 @@ describe("TR-034 isolation in a worker thread", () => {
 
   it.live(
     "a thread that runs out of memory ends alone",
-    () => comesBackAfter("memory", /ERR_WORKER_OUT_OF_MEMORY/).pipe(Effect.scoped),
+    // A thread that fights for memory may also be too slow to answer before it dies of it.
+    () => comesBackAfter("memory", /ERR_WORKER_OUT_OF_MEMORY|does not answer/).pipe(Effect.scoped),
     PATIENT
   )
 
