@@ -121,3 +121,10 @@ export * as ControlServer from "./layers/ControlServer.ts"
 export * as ControlClient from "./layers/ControlClient.ts"
 export * as ControlReport from "./layers/ControlReport.ts"
 export * as ConfigFile from "./layers/ConfigFile.ts"
+
+// SSH: who is logged in, what runs, and the server.
+export * from "./services/Shell.ts"
+export * from "./services/SshSessions.ts"
+export * as ShellLayer from "./layers/Shell.ts"
+export * as SshSessionsLayer from "./layers/SshSessions.ts"
+export * as SshHandler from "./layers/handlers/SshHandler.ts"

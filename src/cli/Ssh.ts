@@ -14,11 +14,13 @@ export const sshToServe = Effect.fnUntraced(function* ({ ssh }: Config) {
   const home = yield* Home
   const vault = yield* Vault
   const { listen, record, shell } = ssh ?? {}
+  const searchPath = process.env["PATH"]
   const options: SshOptions = {
     hostKey: yield* vault.key({ _tag: "SshHost" }),
     ...(listen === undefined ? {} : { listen: [yield* Effect.fromResult(parseSocketAddress(listen))] }),
     ...(record === true ? { recordings: join(home.directory, "recordings") } : {}),
-    ...(shell === undefined ? {} : { shell })
+    ...(shell === undefined ? {} : { shell }),
+    ...(searchPath === undefined ? {} : { searchPath })
   }
   return options
 })

@@ -52,7 +52,9 @@ export interface FilesOptions {
   readonly readOnly?: boolean
 }
 
-export interface SshOptions extends SshHandler.SshHandlerOptions, Pick<ShellLayer.ShellOptions, "shell"> {}
+export interface SshOptions
+  extends SshHandler.SshHandlerOptions,
+    Pick<ShellLayer.ShellOptions, "shell" | "searchPath"> {}
 
 export interface NodeOptions<R = never, E = RegistryError> extends Pick<EndpointLayer.EndpointOptions, "listen"> {
   /** Of the program, told to known peers. */

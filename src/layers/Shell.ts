@@ -12,6 +12,8 @@ import { startOnTerminal } from "./shell/TerminalChild.ts"
 export interface ShellOptions {
   /** Path of the login shell. Default: that of the node's user. */
   readonly shell?: string
+  /** Folders where programs are looked for, as in `PATH`. Default: those of the system. */
+  readonly searchPath?: string
   /** Children at once. Default 512. */
   readonly childrenMax?: number
 }
@@ -32,7 +34,7 @@ export const layer = (options: ShellOptions = {}): Layer.Layer<Shell> =>
             Effect.sync(() => children++),
             () => Effect.sync(() => children--)
           )
-          const place = surroundings(request.environment, options.shell)
+          const place = surroundings(request.environment, options)
           const [file, args] = programOf(request, place)
           return yield* request.terminal === undefined
             ? startWithPipes(file, args, place, guard)

@@ -9,7 +9,8 @@ import { userInfo } from "node:os"
 export const VARIABLE_MAX_CHARACTERS = 256
 export const VARIABLES_MAX = 32
 
-const PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+/** Where programs are looked for when nobody says. */
+const SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
 /** Whether a peer may set a variable of this name. */
 export const isWishedVariable = (name: string): boolean => /^(?:LANG|TERM|LC_[A-Z_]{1,32})$/.test(name)
@@ -30,16 +31,19 @@ export interface Surroundings {
   readonly variables: Readonly<Record<string, string>>
 }
 
-/** `shell`: instead of the user's own. */
-export const surroundings = (
-  wishes: Readonly<Record<string, string>>,
-  shell: string | undefined = undefined
-): Surroundings => {
+export interface Place {
+  /** Instead of the user's own. */
+  readonly shell?: string
+  /** Folders where programs are looked for, as in `PATH`. */
+  readonly searchPath?: string
+}
+
+export const surroundings = (wishes: Readonly<Record<string, string>>, place: Place): Surroundings => {
   const { homedir, shell: own, username } = user()
   const wanted = Object.entries(wishes).filter(
     ([name, value]) => isWishedVariable(name) && value.length <= VARIABLE_MAX_CHARACTERS && !value.includes("\0")
   )
-  const login = shell ?? own
+  const login = place.shell ?? own
   return {
     shell: login,
     directory: isDirectory(homedir) ? homedir : "/",
@@ -48,7 +52,7 @@ export const surroundings = (
       USER: username,
       LOGNAME: username,
       SHELL: login,
-      PATH: process.env["PATH"] ?? PATH,
+      PATH: place.searchPath ?? SEARCH_PATH,
       ...Object.fromEntries(wanted.slice(0, VARIABLES_MAX))
     }
   }
