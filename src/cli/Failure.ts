@@ -51,3 +51,6 @@ export const denied = (code: string, message: string, hint = ""): Failure =>
 /** The other side could not be reached. */
 export const unreachable = (message: string, hint = ""): Failure =>
   new Failure({ code: "UNREACHABLE", message, hint, exit: 4 })
+
+/** A program of the other side ended with a status other than 0, which becomes that of this process; nothing is said. */
+export class RemoteExit extends Data.TaggedError("RemoteExit")<{ readonly status: number }> {}

@@ -19,6 +19,8 @@ import { ping } from "./commands/Ping.ts"
 import { proxy } from "./commands/Proxy.ts"
 import { serveOps } from "./commands/ServeOps.ts"
 import { socks } from "./commands/Socks.ts"
+import { ssh } from "./commands/Ssh.ts"
+import { sshConfig } from "./commands/SshConfig.ts"
 import { status } from "./commands/Status.ts"
 import { unlock } from "./commands/Unlock.ts"
 import { up } from "./commands/Up.ts"
@@ -71,7 +73,7 @@ export const program = Command.make("alknet").pipe(
   Command.withSubcommands([
     { group: "Node", commands: [up, serveOps, id, status, unlock, lock, vault, config] },
     { group: "Access", commands: [invite, join, peers, keys] },
-    { group: "Peers", commands: [call, ops, codegen, ping, proxy, forward, socks] },
+    { group: "Peers", commands: [call, ops, codegen, ping, ssh, sshConfig, proxy, forward, socks] },
     { group: "Help", commands: [doctor, help, completions] }
   ]),
   Command.provide(Output.layer),

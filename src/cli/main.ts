@@ -8,7 +8,7 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Cause, Effect, Exit, Runtime } from "effect"
 import { CliConfig, type CliError, CliOutput, Command, GlobalFlag } from "effect/cli"
 import { explainCause } from "./Explain.ts"
-import { type ExitCode, Failure, type InputIssue } from "./Failure.ts"
+import { type ExitCode, Failure, type InputIssue, RemoteExit } from "./Failure.ts"
 import { layerLog } from "./LogLine.ts"
 import { writeTo } from "./Output.ts"
 import { printable } from "./Printable.ts"
@@ -82,8 +82,8 @@ const report = (failure: Failure): Effect.Effect<ExitCode> => {
 const isCliError = (error: unknown): error is CliError.CliError =>
   typeof error === "object" && error !== null && "~effect/cli/CliError" in error
 
-const main: Effect.Effect<ExitCode | 0> = Command.runWith(program, { version })(arguments_).pipe(
-  Effect.as(0 as const),
+const main: Effect.Effect<number> = Command.runWith(program, { version })(arguments_).pipe(
+  Effect.as(0),
   Effect.catchCause((cause) =>
     Effect.gen(function* () {
       if (Cause.hasInterruptsOnly(cause)) return yield* Effect.failCause(cause as Cause.Cause<never>)
@@ -92,6 +92,7 @@ const main: Effect.Effect<ExitCode | 0> = Command.runWith(program, { version })(
         const wrong = usageFailure(failure.value)
         return wrong === undefined ? 0 : yield* report(wrong)
       }
+      if (failure._tag === "Some" && failure.value instanceof RemoteExit) return failure.value.status
       const explained = yield* explainCause(cause)
       return explained === undefined ? 130 : yield* report(explained)
     })
