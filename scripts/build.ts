@@ -81,10 +81,10 @@ const result = await build({
   legalComments: "linked",
   metafile: true,
   // Native packages, and whatever finds files of its own at run time.
-  external: ["@matrixai/quic", "@node-rs/argon2"],
-  // What is bundled and still CommonJS asks for Node's modules this way.
+  external: ["@matrixai/quic", "@node-rs/argon2", "@lydell/node-pty", "cpu-features"],
+  // What is bundled and still CommonJS asks for Node's modules and for its folder this way.
   banner: {
-    js: 'import { createRequire as alknetRequire } from "node:module"; const require = alknetRequire(import.meta.url);'
+    js: 'import { createRequire as alknetRequire } from "node:module"; const require = alknetRequire(import.meta.url), __dirname = import.meta.dirname;'
   },
   plugins: [threadEntries],
   logLevel: "warning"

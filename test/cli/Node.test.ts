@@ -45,7 +45,7 @@ describe("a node", () => {
         yield* node.signal("SIGINT")
         assert.deepStrictEqual(yield* node.ended, { code: 130, signal: null })
         assert.isBelow((yield* Clock.currentTimeMillis) - started, 2000)
-        assert.deepStrictEqual(readdirSync(home).sort(), ["passphrase", "peers.db", "vault"])
+        assert.deepStrictEqual(readdirSync(home).sort(), ["files", "passphrase", "peers.db", "vault"])
       }),
     PATIENT
   )
@@ -185,7 +185,7 @@ describe("a node that cannot start says why in one line", () => {
         ])
         assert.strictEqual(ran.code, 1)
         assert.include(errorOf(ran).message, address)
-        assert.deepStrictEqual(readdirSync(home).sort(), ["peers.db", "vault"])
+        assert.deepStrictEqual(readdirSync(home).sort(), ["files", "peers.db", "vault"])
       }),
     PATIENT
   )
