@@ -90,7 +90,7 @@ const reach = (alpn: string): string => {
     case "alknet/join":
       return "alknet join INVITE"
     case "alknet/sftp":
-      return "alknet sftp PEER, alknet cp FILE PEER:"
+      return 'sftp -D "alknet proxy PEER alknet/sftp"'
     case "alknet/ssh":
       return "alknet ssh PEER, or ssh with: alknet ssh-config PEER"
     case "alknet/tunnel":

@@ -62,7 +62,3 @@ const clampSeconds = (seconds: number) => Math.min(Math.max(Math.floor(seconds),
 
 /** The file types of `st_mode`. */
 export const FileType = { Mask: 0o170000, Directory: 0o040000, File: 0o100000, SymbolicLink: 0o120000 } as const
-
-export const isDirectoryMode = (mode: number): boolean => (mode & FileType.Mask) === FileType.Directory
-export const isLinkMode = (mode: number): boolean => (mode & FileType.Mask) === FileType.SymbolicLink
-export const isFileMode = (mode: number): boolean => (mode & FileType.Mask) === FileType.File
