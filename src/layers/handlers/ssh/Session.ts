@@ -65,7 +65,8 @@ export const serveSession = (session: Session, around: Surround): void => {
     answer?.()
   })
   session.on("pty", (accept, reject, info: PseudoTtyInfo & { readonly term?: string }) => {
-    const term = info?.term ?? ""
+    // A client without a name for its terminal, as one that a service started, has one that can do nothing.
+    const term = info?.term || "dumb"
     if (!around.login.limits.mayUsePty || !/^[A-Za-z0-9._+-]{1,64}$/.test(term)) return reject?.()
     terminal = { term, size: sizeOf(info) }
     accept?.()
