@@ -14,6 +14,7 @@ const groups = [
   "secrecy",
   "interop",
   "newer-debian",
+  "openssh-server",
   "cli",
   "docs",
   "package"

@@ -21,7 +21,7 @@ install .
 [ "${1:-}" = "--foreign" ] || exit 0
 
 # program:package of Debian. Only what a test starts.
-foreign="git:git curl:curl ssh:openssh-client openssl:openssl python3:python3 /usr/lib/openssh/sftp-server:openssh-sftp-server"
+foreign="git:git curl:curl ssh:openssh-client openssl:openssl python3:python3"
 wanted=
 for pair in $foreign; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || wanted="$wanted ${pair#*:}"
